@@ -1,0 +1,136 @@
+//! A system: an outside application with an API, as `systems/NAME/system.yaml` declares it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tieline_schema::contract::Contract;
+
+use crate::Secret;
+
+/// An outside application: how it is reached, and what it promises.
+#[derive(Debug, Clone)]
+pub struct System {
+    /// Its name: that of its folder.
+    pub name: String,
+    /// What it is for, in a sentence.
+    pub purpose: String,
+    /// Who to ask.
+    pub owner: String,
+    /// Where its API is: `http` or `https`, without a trailing slash. An operation's path is appended.
+    pub base_url: String,
+    /// Its OpenAPI document.
+    pub contract: Arc<Contract>,
+    /// How a call proves who we are.
+    pub credential: Credential,
+    /// How it makes one effect of several attempts.
+    pub idempotency: Idempotency,
+    /// The time for a whole call, from the first byte sent to the last byte of the body read. Default 10 s.
+    pub deadline: Duration,
+    /// Most bytes kept of a response's body; a longer one cannot be read. Default 64 KiB.
+    pub response_bytes_max: usize,
+    /// A header with the API's version that is sent with each call and expected back where the system sends it.
+    pub version: Option<Version>,
+    /// Statuses that mean something else here than the rule says, by operation (`*` for all), then status.
+    pub answers: BTreeMap<String, BTreeMap<u16, AnswerClass>>,
+    /// Limits that the system sets. Shared by all replicas.
+    pub limits: Limits,
+}
+
+/// How a call proves who we are.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// It need not.
+    None,
+    /// OAuth 2.0 client credentials (RFC 6749, section 4.4).
+    OAuth2 {
+        /// The token endpoint.
+        token_url: String,
+        /// The client's id.
+        client_id: String,
+        /// The client's secret.
+        client_secret: Secret,
+        /// What is asked for.
+        scopes: Vec<String>,
+    },
+    /// A header with a key.
+    ApiKey {
+        /// The header's name.
+        header: String,
+        /// The key.
+        key: Secret,
+    },
+    /// HTTP Basic (RFC 7617).
+    Basic {
+        /// The user's name.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A fixed bearer token (RFC 6750).
+    Bearer {
+        /// The token.
+        token: Secret,
+    },
+}
+
+/// How a system makes one effect of several attempts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Idempotency {
+    /// A header with a key: the first effect is remembered under it.
+    Header {
+        /// The header's name.
+        name: String,
+        /// Whether the value is a quoted string (RFC 8941), as the IETF draft has it, or bare.
+        quoted: bool,
+        /// How long a key is remembered.
+        remembers: Duration,
+    },
+    /// Each call sets the whole state, so that a second one changes nothing.
+    Upsert,
+    /// It cannot: a call whose outcome is unknown may happen twice.
+    None,
+}
+
+/// The version of an API that we were written for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// The header's name.
+    pub header: String,
+    /// What is sent, and expected back.
+    pub expect: String,
+}
+
+/// Limits that a system sets.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Limits {
+    /// Calls a second.
+    pub per_second: Option<f64>,
+    /// Calls at once after a pause.
+    pub burst: Option<u32>,
+    /// Calls under way.
+    pub in_flight: Option<u32>,
+    /// Calls a day.
+    pub per_day: Option<u64>,
+}
+
+/// The class that a definition can give to a status: DESIGN.md, "What an answer means".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerClass {
+    /// The effect exists.
+    Applied,
+    /// The request is wrong and stays wrong.
+    Refused,
+    /// The effect does not exist; again later.
+    NotApplied,
+    /// It may have been applied.
+    Unknown,
+    /// Too many calls.
+    Throttled,
+    /// The system says that we may not, or that the thing is not there (yet).
+    AbsentOrForbidden,
+    /// The credential is refused.
+    Credential,
+    /// Nothing that a record could be blamed for.
+    Misconfigured,
+}

@@ -1,0 +1,149 @@
+//! All that can happen to a consumer. The shell reports; it decides nothing.
+
+use std::time::Duration;
+
+use crate::{Answer, AttemptLog, CommitId, Epoch, Key, Partition, Reason, RecordId, Time};
+
+/// What the shell reports. `R` is the record as the shell knows it, handed back untouched (and cloned: an `Arc`).
+#[derive(Debug, Clone)]
+pub enum Input<R> {
+    /// The group gave us this partition. What an older epoch left in flight counts no more.
+    Assigned {
+        /// Rises with each assignment of this process.
+        epoch: Epoch,
+        /// The partition.
+        partition: Partition,
+        /// The group's committed offset: where fetching begins.
+        offset: i64,
+        /// The metadata that was committed with it; empty after `tieline apply`.
+        metadata: String,
+        /// How many partitions the topic has now; another number than the one in the metadata halts the partition.
+        partitions: u32,
+    },
+    /// The group takes this partition back. Nothing new is sent; what is in flight may finish until the deadline, then
+    /// [`crate::Output::Released`] follows.
+    Revoke {
+        /// The partition.
+        partition: Partition,
+        /// When it has to be released.
+        deadline: Time,
+    },
+    /// The partition is gone already (a lost session): nothing may be committed for it.
+    Lost {
+        /// The partition.
+        partition: Partition,
+    },
+    /// A record came. Offsets of a partition rise, with gaps where the log has some.
+    Fetched {
+        /// Which one.
+        id: RecordId,
+        /// Its key; a record without one is a lane of its own.
+        key: Option<Key>,
+        /// Its size, for the bound on what is kept.
+        bytes: usize,
+        /// The record.
+        record: R,
+    },
+    /// The record was decoded, filtered, looked up, mapped and validated, or one of these failed.
+    Prepared {
+        /// Which one.
+        id: RecordId,
+        /// The attempt that asked for it.
+        attempt: u32,
+        /// What came of it.
+        outcome: Prepared,
+    },
+    /// A call ended.
+    Answered {
+        /// Which record's.
+        id: RecordId,
+        /// The attempt that it was.
+        attempt: u32,
+        /// What it means. `Applied` is reported only after the follow-up event is acknowledged.
+        answer: Answer,
+        /// What is kept of it for people.
+        log: AttemptLog,
+    },
+    /// The commit is durable.
+    Committed {
+        /// Which one.
+        commit: CommitId,
+    },
+    /// The commit was not made; none of it is there. It is asked for again.
+    CommitFailed {
+        /// Which one.
+        commit: CommitId,
+    },
+    /// Finish: nothing new is sent, what is in flight may finish until the deadline; [`crate::Output::Drained`] follows.
+    Drain {
+        /// When it has to be over.
+        deadline: Time,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What came of preparing a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prepared {
+    /// There is a request to send.
+    Call,
+    /// The consumer's own `when` says that the record does not concern it.
+    Skip,
+    /// It can never be sent: undecodable, unmappable, against the contract. A dead letter.
+    Refused(Reason),
+    /// Something that it needs cannot be had now, such as a look-up or a schema. Tried again as if the call had been
+    /// answered so; nothing was sent.
+    NotNow(Answer, AttemptLog),
+}
+
+/// How the machine is set. Durations are of the machine's monotonic [`Time`].
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What waits for what.
+    pub order: Order,
+    /// What becomes of a key behind its dead letter.
+    pub on_dead_letter: OnDeadLetter,
+    /// Most calls under way.
+    pub in_flight_max: usize,
+    /// Most records of all partitions that are fetched and not yet covered by a commit.
+    pub window_records_max: usize,
+    /// Most bytes of such records.
+    pub window_bytes_max: usize,
+    /// How long a failing record is tried before it is out of patience.
+    pub patience: Duration,
+    /// The first retry's upper bound; it doubles with each attempt (full jitter).
+    pub backoff_min: Duration,
+    /// No retry's upper bound is above this.
+    pub backoff_max: Duration,
+    /// A call's deadline: how long what an old owner left may still be under way.
+    pub request_deadline: Duration,
+    /// Commit at least this often while there is something to commit.
+    pub commit_every: Duration,
+    /// Longest `Retry-After` that is waited for without an alarm.
+    pub retry_after_max: Duration,
+    /// What is sent is mapped by this (SHA-256, first 8 bytes); kept in the commit's metadata.
+    pub fingerprint: u64,
+    /// Seed of the jitter.
+    pub seed: u64,
+}
+
+/// What waits for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Records of one key, one after another.
+    Key,
+    /// Records of one partition, one after another.
+    Partition,
+    /// Nothing for nothing.
+    None,
+}
+
+/// What becomes of a key behind its dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDeadLetter {
+    /// Its later records wait. Until parking is there: the partition pauses with a reason.
+    Hold,
+    /// Its later records go on.
+    Continue,
+}

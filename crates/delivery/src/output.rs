@@ -1,0 +1,138 @@
+//! All that a consumer can ask for. The shell asks until [`Output::Wait`].
+
+use crate::{AttemptLog, CommitId, Key, Partition, Reason, RecordId, Time};
+
+/// What the machine wants done.
+#[derive(Debug, Clone)]
+pub enum Output<R> {
+    /// Decode, filter, look up, map and validate this record, and say [`crate::Input::Prepared`].
+    Prepare {
+        /// Which one.
+        id: RecordId,
+        /// The attempt that this is for, from 1.
+        attempt: u32,
+        /// The record.
+        record: R,
+    },
+    /// Send the request that was prepared for this attempt or, after an unknown outcome, for the one before it, and say
+    /// [`crate::Input::Answered`].
+    Send {
+        /// Which one.
+        id: RecordId,
+        /// The attempt, from 1.
+        attempt: u32,
+        /// Whether an earlier attempt (here or of an earlier owner) may have been applied.
+        maybe_applied: bool,
+        /// The record.
+        record: R,
+    },
+    /// Make this durable at once: all of it or nothing.
+    Commit(Commit<R>),
+    /// Fetch nothing from this partition, for this reason. Replaces an earlier reason.
+    Pause {
+        /// The partition.
+        partition: Partition,
+        /// Why.
+        reason: PauseReason,
+    },
+    /// Fetch from this partition again.
+    Resume {
+        /// The partition.
+        partition: Partition,
+    },
+    /// The partition may go: what could be committed is.
+    Released {
+        /// The partition.
+        partition: Partition,
+    },
+    /// Everything is at rest.
+    Drained,
+    /// Nothing to do before this, or before the next input.
+    Wait {
+        /// When there is something to do without an input.
+        until: Option<Time>,
+    },
+}
+
+/// What has to become durable together.
+#[derive(Debug, Clone)]
+pub struct Commit<R> {
+    /// Names it in the answer.
+    pub id: CommitId,
+    /// Where each partition stands.
+    pub offsets: Vec<CommitOffset>,
+    /// What became final since the last commit; dead letters go to their topic, all go to the ledger.
+    pub finals: Vec<Final<R>>,
+}
+
+/// Where a partition stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitOffset {
+    /// The partition.
+    pub partition: Partition,
+    /// The lowest offset that is not final.
+    pub offset: i64,
+    /// What is beyond it: version, partitions, fingerprint, unfinished offsets, send ceiling.
+    pub metadata: String,
+}
+
+/// A record whose delivery has ended.
+#[derive(Debug, Clone)]
+pub struct Final<R> {
+    /// Which one.
+    pub id: RecordId,
+    /// Its key.
+    pub key: Option<Key>,
+    /// The record.
+    pub record: R,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The attempts: the first 3 and the last 20.
+    pub attempts: Vec<AttemptLog>,
+    /// How many there were.
+    pub attempts_total: u32,
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The effect is confirmed.
+    Done,
+    /// The consumer's own `when` passed it by.
+    Skipped,
+    /// It is a dead letter.
+    Dead {
+        /// Why.
+        reason: Reason,
+        /// Whether the effect exists all the same (an answer that could not be read).
+        applied: bool,
+    },
+}
+
+/// Why a partition is not fetched from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PauseReason {
+    /// As many records or bytes are under way as may be.
+    Window,
+    /// A record is out of patience; it is still tried. (Parking takes its place.)
+    OutOfPatience {
+        /// Which one.
+        id: RecordId,
+        /// The last failure.
+        reason: Reason,
+    },
+    /// A key is held behind its dead letter. (Parking takes its place.)
+    Held {
+        /// The dead one.
+        id: RecordId,
+    },
+    /// The topic has another number of partitions than the key order was made with.
+    PartitionsChanged {
+        /// As recorded.
+        was: u32,
+        /// As it is.
+        is: u32,
+    },
+    /// The committed metadata cannot be read; going on could send twice.
+    MetadataUnreadable,
+}

@@ -1,0 +1,82 @@
+//! The ids, times and answers that inputs and outputs are made of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Time since an origin that the shell chose, monotonic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time(pub Duration);
+
+/// A partition of the topic that the consumer reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition(pub i32);
+
+/// An assignment of a partition to this process. A later one is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u64);
+
+/// A commit that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommitId(pub u64);
+
+/// A record's key, as its bytes.
+pub type Key = Arc<[u8]>;
+
+/// A record in an assignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId {
+    /// The assignment under which it was fetched.
+    pub epoch: Epoch,
+    /// Its partition.
+    pub partition: Partition,
+    /// Its offset.
+    pub offset: i64,
+}
+
+/// Why a record could not be delivered: a code from a closed set (a metric label), and what a person reads. No secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// `undecodable`, `unmappable`, `contract`, `http-422`, …
+    pub code: String,
+    /// A sentence.
+    pub detail: String,
+}
+
+/// What is kept of an attempt for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptLog {
+    /// Wall-clock time at its end, milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// The HTTP status, where there was one.
+    pub status: Option<u16>,
+    /// What was answered, shortened, without secrets.
+    pub excerpt: String,
+}
+
+/// What the answer to a call means: DESIGN.md, "What an answer means".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The effect is confirmed and the follow-up event is published.
+    Applied,
+    /// The effect exists, but what had to be read of the answer cannot be.
+    AppliedUnreadable(Reason),
+    /// The request is wrong and stays wrong: a dead letter.
+    Refused(Reason),
+    /// The system is at odds with the request for now (409, 412, 423): again for `patience`, then dead.
+    Conflict(Reason),
+    /// 403, 404, 405: again for `patience`.
+    AbsentOrForbidden(Reason),
+    /// Certainly not applied: again in key order.
+    NotApplied(Reason),
+    /// It may have been applied: again, the same bytes under the same key.
+    Unknown(Reason),
+    /// Nobody calls before this has passed; no attempt is counted.
+    Throttled {
+        /// From now.
+        retry_after: Duration,
+    },
+    /// The credential is refused, also after a refresh: an outage.
+    Credential(Reason),
+    /// 3xx, 501: an outage.
+    Misconfigured(Reason),
+}

@@ -1,0 +1,9 @@
+//! What an event is, and what a contract says: Avro, Confluent's wire format, CloudEvents, JSON Schema and OpenAPI, and
+//! one type model for all of them.
+
+pub mod avro;
+pub mod cloudevents;
+pub mod contract;
+pub mod partitioner;
+pub mod types;
+pub mod wire;
