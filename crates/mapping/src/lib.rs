@@ -201,7 +201,13 @@ impl Mapping {
     ///
     /// # Errors
     /// When a leaf has no value that the target takes; `out` is as long as before.
-    pub fn write(&self, _event: &Frame<'_>, _names: Names<'_>, _bounds: &Bounds, _out: &mut Vec<u8>) -> Result<(), RunError> {
+    pub fn write(
+        &self,
+        _event: &Frame<'_>,
+        _names: Names<'_>,
+        _bounds: &Bounds,
+        _out: &mut Vec<u8>,
+    ) -> Result<(), RunError> {
         unimplemented!()
     }
 }

@@ -5,5 +5,6 @@ pub mod avro;
 pub mod cloudevents;
 pub mod contract;
 pub mod partitioner;
+mod rfc3339;
 pub mod types;
 pub mod wire;
