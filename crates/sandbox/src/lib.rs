@@ -1,1 +1,4 @@
-//! sandbox
+//! The stand-ins that `tieline dev`, tests and benchmarks share: brokers, a schema registry, and systems made from
+//! their contracts, with faults to switch on while they run.
+
+pub mod broker;
