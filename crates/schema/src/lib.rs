@@ -4,6 +4,7 @@
 pub mod avro;
 pub mod cloudevents;
 pub mod contract;
+pub mod friendly;
 pub mod partitioner;
 mod rfc3339;
 pub mod types;

@@ -13,7 +13,6 @@ pub(crate) fn parse_instant(text: &str) -> Option<Timestamp> {
 }
 
 /// Reads `2026-01-31`.
-#[cfg(test)]
 pub(crate) fn parse_date(text: &str) -> Option<Date> {
     is_date(text).then(|| text.parse().ok()).flatten()
 }
