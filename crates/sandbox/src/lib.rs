@@ -2,3 +2,5 @@
 //! their contracts, with faults to switch on while they run.
 
 pub mod broker;
+pub mod http;
+pub mod registry;

@@ -1,5 +1,5 @@
 //! The real Kafka that tests run on: that it starts, keeps what it acknowledged, and leaves nothing behind.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::time::Duration;
 
