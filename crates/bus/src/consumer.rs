@@ -9,6 +9,11 @@ use tieline_schema::contract::Operation;
 
 use crate::{Event, System};
 
+mod compile;
+mod read;
+
+pub(crate) use compile::declared;
+
 /// A consumer, checked and compiled.
 #[derive(Debug)]
 pub struct Consumer {

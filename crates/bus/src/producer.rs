@@ -8,6 +8,8 @@ use tieline_schema::contract::Validator;
 
 use crate::{Event, Secret};
 
+mod read;
+
 /// A producer, checked and compiled.
 #[derive(Debug)]
 pub struct Producer {
@@ -44,6 +46,7 @@ pub struct Webhook {
     /// How a call proves who sent it.
     pub verify: Verify,
     /// The name of the header with the delivery's id, in lower case.
+    /// Default `webhook-id`.
     pub id_header: String,
     /// Most bytes of a body. Default 1 MiB.
     pub body_bytes_max: usize,

@@ -8,6 +8,8 @@ use tieline_schema::contract::Contract;
 
 use crate::Secret;
 
+mod read;
+
 /// An outside application: how it is reached, and what it promises.
 #[derive(Debug, Clone)]
 pub struct System {

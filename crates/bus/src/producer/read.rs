@@ -1,0 +1,235 @@
+//! Reads `producers/NAME/producer.yaml`, and compiles its rules.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tieline_mapping::yaml::{Node, NodeValue};
+use tieline_mapping::{Compiler, Layout, Target};
+use tieline_schema::contract::Validator;
+use tieline_schema::types::{Kind, Type};
+
+use super::{Digest, Encoding, Hmac, Producer, Publish, Source, Verify, Webhook};
+use crate::consumer::declared;
+use crate::fields::Fields;
+use crate::folder::{DataFile, DefinitionFile};
+use crate::known::Everything;
+use crate::values::{bytes, choice, duration, header, list, text};
+use crate::{Event, Secret, variables};
+
+/// The header with a delivery's id, unless declared: Standard Webhooks' own.
+const ID_HEADER: &str = "webhook-id";
+
+/// Most bytes of a body, unless declared.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// How far a timestamp may be from now, unless declared: what Standard Webhooks recommends.
+const TOLERANCE: Duration = Duration::from_secs(5 * 60);
+
+/// A rule as it is declared.
+struct Rule<'a> {
+    when: Option<&'a Node>,
+    event: Option<Arc<Event>>,
+    id: Option<&'a Node>,
+    key: Option<&'a Node>,
+    time: Option<&'a Node>,
+    payload: Option<&'a Node>,
+    residual: Option<&'a Node>,
+}
+
+impl Producer {
+    /// Reads the file.
+    pub(crate) fn read(file: &DefinitionFile<'_>, node: &Node, name: &str, all: &Everything) -> Option<Self> {
+        // The names of secrets differ between environments; what is published does not.
+        let node = &variables::fill_below(file, node, &["source", "webhook", "verify"]);
+        let mut fields = Fields::of(file, node, "a producer")?;
+        let purpose = fields.required("purpose", text);
+        let owner = fields.required("owner", text);
+        let source = fields.required("source", Source::read);
+        let event_source = fields.optional("event_source", text).unwrap_or_else(|| format!("/{}/{name}", all.bus));
+        let tables = fields.node("tables");
+        let rules = fields.required("publish", list(|file, node| Rule::read(file, node, all)));
+        fields.finish();
+
+        let source = source?;
+        let Source::Webhook(webhook) = &source;
+        let (layout, publish) = compile(file, &webhook.contract.ty, tables, &rules?);
+        Some(Self {
+            name: name.to_owned(),
+            purpose: purpose?,
+            owner: owner?,
+            source,
+            layout,
+            publish: publish?,
+            event_source,
+        })
+    }
+}
+
+impl Source {
+    fn read(file: &DefinitionFile<'_>, node: &Node) -> Option<Self> {
+        let mut fields = Fields::of(file, node, "`source`")?;
+        let webhook = fields.required("webhook", Webhook::read);
+        fields.finish();
+        webhook.map(Self::Webhook)
+    }
+}
+
+impl Webhook {
+    fn read(file: &DefinitionFile<'_>, node: &Node) -> Option<Self> {
+        let mut fields = Fields::of(file, node, "`webhook`")?;
+        let path = fields.required("path", path);
+        let contract = fields.required("contract", contract);
+        let verify = fields.required("verify", Verify::read);
+        let id_header = fields.optional("id_header", header).map(|h| h.to_ascii_lowercase());
+        let body_bytes_max = fields.optional("body_bytes_max", bytes("16MiB")).unwrap_or(BODY_BYTES_MAX);
+        fields.finish();
+        Some(Self {
+            path: path?,
+            contract: Arc::new(contract?),
+            verify: verify?,
+            id_header: id_header.unwrap_or_else(|| ID_HEADER.to_owned()),
+            body_bytes_max,
+        })
+    }
+}
+
+/// `/hooks/crm`: segments of characters that need no escape in a URL.
+fn path(file: &DefinitionFile<'_>, node: &Node) -> Option<String> {
+    let path = text(file, node)?;
+    let segment = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || "-._~".contains(c));
+    let good = path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(segment));
+    if !good {
+        file.error("bus/wrong-value", node.span, "this has to be a path, such as `/hooks/crm`", "");
+    }
+    good.then_some(path)
+}
+
+fn contract(file: &DefinitionFile<'_>, node: &Node) -> Option<Validator> {
+    let DataFile { file, value, node } = file.beside(node)?;
+    let data = DataFile { file, value: serde_json::Value::Null, node };
+    Validator::compile(value)
+        .map_err(|error| data.file.error("contract/invalid", data.place(&error.pointer), error.problem, ""))
+        .ok()
+}
+
+impl Verify {
+    fn read(file: &DefinitionFile<'_>, node: &Node) -> Option<Self> {
+        let mut fields = Fields::of(file, node, "`verify`")?;
+        let variant = fields.variant(&["standard_webhooks", "hmac"]);
+        fields.finish();
+        match variant? {
+            ("standard_webhooks", node) => Self::standard_webhooks(file, node),
+            (_, node) => Hmac::read(file, node).map(Self::Hmac),
+        }
+    }
+
+    fn standard_webhooks(file: &DefinitionFile<'_>, node: &Node) -> Option<Self> {
+        let mut fields = Fields::of(file, node, "`standard_webhooks`")?;
+        let secrets = fields.required("secret", secrets);
+        let tolerance = fields.optional("tolerance", duration("1s"..="1h")).unwrap_or(TOLERANCE);
+        fields.finish();
+        Some(Self::StandardWebhooks { secrets: secrets?, tolerance })
+    }
+}
+
+impl Hmac {
+    fn read(file: &DefinitionFile<'_>, node: &Node) -> Option<Self> {
+        let mut fields = Fields::of(file, node, "`hmac`")?;
+        let secrets = fields.required("secret", secrets);
+        let digest = fields.required("digest", choice(Digest::WORDS));
+        let header = fields.required("header", header).map(|h| h.to_ascii_lowercase());
+        let prefix = fields.optional("prefix", text).unwrap_or_default();
+        let encoding = fields.required("encoding", choice(Encoding::WORDS));
+        let timestamp = fields.optional("timestamp", timestamp);
+        fields.finish();
+        Some(Self { secrets: secrets?, digest: digest?, header: header?, prefix, encoding: encoding?, timestamp })
+    }
+}
+
+impl Digest {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("sha256", Self::Sha256), ("sha512", Self::Sha512), ("sha1", Self::Sha1)];
+}
+
+impl Encoding {
+    const WORDS: &'static [(&'static str, Self)] = &[("hex", Self::Hex), ("base64", Self::Base64)];
+}
+
+/// One secret, or several while they are rotated.
+fn secrets(file: &DefinitionFile<'_>, node: &Node) -> Option<Vec<Secret>> {
+    match &node.value {
+        NodeValue::Sequence(items) if items.is_empty() => {
+            file.error("bus/wrong-value", node.span, "this has to be a secret, or a list of them", "");
+            None
+        }
+        NodeValue::Sequence(items) => {
+            let secrets: Vec<_> = items.iter().map(|item| variables::secret(file, item)).collect();
+            secrets.into_iter().collect()
+        }
+        NodeValue::Scalar { .. } | NodeValue::Mapping(_) => variables::secret(file, node).map(|secret| vec![secret]),
+    }
+}
+
+fn timestamp(file: &DefinitionFile<'_>, node: &Node) -> Option<(String, Duration)> {
+    let mut fields = Fields::of(file, node, "`timestamp`")?;
+    let header = fields.required("header", header).map(|h| h.to_ascii_lowercase());
+    let tolerance = fields.optional("tolerance", duration("1s"..="1h")).unwrap_or(TOLERANCE);
+    fields.finish();
+    Some((header?, tolerance))
+}
+
+impl<'a> Rule<'a> {
+    fn read(file: &'a DefinitionFile<'a>, node: &'a Node, all: &Everything) -> Option<Self> {
+        let mut fields = Fields::of(file, node, "a rule of `publish`")?;
+        let rule = Self {
+            when: fields.node("when"),
+            event: fields.required("event", |file, node| all.events.named(file, node)),
+            id: fields.required_node("id"),
+            key: fields.required_node("key"),
+            time: fields.node("time"),
+            payload: fields.required_node("payload"),
+            residual: fields.node("residual"),
+        };
+        fields.finish();
+        Some(rule)
+    }
+}
+
+/// Compiles the rules, which read one body together. A rule without an event is passed over: that was reported.
+fn compile(
+    file: &DefinitionFile<'_>,
+    body: &Type,
+    tables: Option<&Node>,
+    rules: &[Rule<'_>],
+) -> (Layout, Option<Vec<Publish>>) {
+    let mut compiler = Compiler::new(body.clone(), "the contract of the webhook".to_owned());
+    let headers = Type::of(Kind::Map(Box::new(Type::text().or_null())));
+    compiler.bind("header", headers, "the headers of the webhook");
+    if let Some(tables) = tables {
+        compiler.tables(tables);
+    }
+    let rules: Vec<Option<Publish>> = rules.iter().map(|rule| compile_rule(&mut compiler, rule)).collect();
+    let (layout, problems) = compiler.finish();
+    problems.into_iter().for_each(|p| file.report(p));
+    (layout, rules.into_iter().collect())
+}
+
+fn compile_rule(compiler: &mut Compiler, rule: &Rule<'_>) -> Option<Publish> {
+    let when = rule.when.map(|node| compiler.filter(node));
+    let event = rule.event.clone()?;
+    let id = rule.id.and_then(|node| compiler.expression(node, &Type::text(), "the id of the event"));
+    let key = rule.key.and_then(|node| compiler.expression(node, &Type::text(), "the key of the event"));
+    let instant = Type::of(Kind::Timestamp).or_null();
+    let time = rule.time.map(|node| compiler.expression(node, &instant, "the time of the event"));
+    let label = format!("schemas/{}.avsc", event.name);
+    let target = Target::Avro(&event.schema.avro, &event.schema.ty, &label);
+    let payload = rule.payload.and_then(|node| compiler.mapping(node, target, rule.residual));
+    Some(Publish {
+        when: declared(when)?,
+        event: event.clone(),
+        id: id?,
+        key: key?,
+        time: declared(time)?,
+        payload: payload?,
+    })
+}

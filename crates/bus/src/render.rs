@@ -1,0 +1,142 @@
+//! Writes problems as a person reads them, or as JSON for CI and editors.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tieline_mapping::{Severity, Span};
+
+use crate::Problem;
+
+/// Most characters that are shown of a line; a contract on one line may have thousands.
+const LINE_CHARS_MAX: usize = 160;
+
+/// As a person reads them: `error[code]: …`, `--> file:line:column`, the line, carets, `= help: …`. A blank line
+/// between two. Lines and columns count from 1, columns in characters.
+#[must_use]
+pub fn human(dir: &Path, problems: &[Problem]) -> String {
+    let mut texts = Texts::new(dir);
+    let parts: Vec<String> = problems.iter().map(|p| one(&mut texts, p)).collect();
+    parts.join("\n")
+}
+
+/// The same as a JSON array of objects `{severity, code, message, file, line, column, end_line, end_column, label, help}`.
+#[must_use]
+pub fn json(dir: &Path, problems: &[Problem]) -> String {
+    let mut texts = Texts::new(dir);
+    let objects: Vec<serde_json::Value> = problems
+        .iter()
+        .map(|p| {
+            let d = &p.diagnostic;
+            let text = texts.of(&p.file);
+            let (start, end) = (Place::of(text, d.span.start), Place::of(text, d.span.end));
+            json!({
+                "severity": word(d.severity), "code": d.code, "message": d.message, "file": shown(&p.file),
+                "line": start.line, "column": start.column, "end_line": end.line, "end_column": end.column,
+                "label": d.label, "help": d.help,
+            })
+        })
+        .collect();
+    serde_json::Value::Array(objects).to_string()
+}
+
+fn one(texts: &mut Texts<'_>, problem: &Problem) -> String {
+    let diagnostic = &problem.diagnostic;
+    let text = texts.of(&problem.file);
+    let place = Place::of(text, diagnostic.span.start);
+    let margin = " ".repeat(place.line.to_string().len());
+
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "{}[{}]: {}", word(diagnostic.severity), diagnostic.code, diagnostic.message);
+    let _ = writeln!(out, "{margin}--> {}:{}:{}", shown(&problem.file), place.line, place.column);
+    if let Some(shown) = Shown::of(text, diagnostic.span, diagnostic.code == "bus/secret-in-file") {
+        let label = if diagnostic.label.is_empty() { String::new() } else { format!(" {}", diagnostic.label) };
+        let _ = writeln!(out, "{margin} |");
+        let _ = writeln!(out, "{} | {}", place.line, shown.line);
+        let _ = writeln!(out, "{margin} | {}{}{label}", " ".repeat(shown.before), "^".repeat(shown.carets));
+    }
+    if let Some(help) = &diagnostic.help {
+        let _ = writeln!(out, "{margin} = help: {help}");
+    }
+    out
+}
+
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Warning => "warning",
+        Severity::Error => "error",
+    }
+}
+
+/// With `/` on every system, as in the messages.
+fn shown(path: &Path) -> String {
+    let parts: Vec<_> = path.iter().map(|p| p.to_string_lossy()).collect();
+    parts.join("/")
+}
+
+/// The texts of the files that have problems, read once each.
+struct Texts<'a> {
+    dir: &'a Path,
+    texts: BTreeMap<PathBuf, String>,
+}
+
+impl<'a> Texts<'a> {
+    fn new(dir: &'a Path) -> Self {
+        Self { dir, texts: BTreeMap::new() }
+    }
+
+    /// The text of a file; nothing where it cannot be read, which is then the problem itself.
+    fn of(&mut self, file: &Path) -> &str {
+        let path = self.dir.join(file);
+        self.texts.entry(file.to_owned()).or_insert_with(|| std::fs::read_to_string(path).unwrap_or_default())
+    }
+}
+
+/// A place as people count: from 1, columns in characters.
+struct Place {
+    line: usize,
+    column: usize,
+}
+
+impl Place {
+    fn of(text: &str, at: usize) -> Self {
+        let before = text.get(..at).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+        Self { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+    }
+}
+
+/// The line of a problem, fit for a terminal.
+struct Shown {
+    line: String,
+    before: usize,
+    carets: usize,
+}
+
+impl Shown {
+    /// The first line of a span; a part of it where it is long. Nothing where the file has no text.
+    fn of(text: &str, span: Span, masked: bool) -> Option<Self> {
+        let start = text.get(..span.start)?.rfind('\n').map_or(0, |n| n + 1);
+        let line = text[start..].lines().next()?;
+        let before = text[start..span.start].chars().count();
+        let end = span.end.min(start + line.len()).max(span.start);
+        let length = text.get(span.start..end)?.chars().count();
+        let mut chars: Vec<char> = line.chars().map(printable).collect();
+        if masked {
+            chars.splice(before..before + length, "…".chars());
+        }
+        let length = if masked { 1 } else { length.max(1) };
+        let cut = if chars.len() > LINE_CHARS_MAX { before.saturating_sub(LINE_CHARS_MAX / 4) } else { 0 };
+        let shown: String = chars.iter().skip(cut).take(LINE_CHARS_MAX).collect();
+        let line = if cut > 0 { format!("…{shown}") } else { shown };
+        let before = before - cut + usize::from(cut > 0);
+        Some(Self { line, before, carets: length.min(LINE_CHARS_MAX.saturating_sub(before).max(1)) })
+    }
+}
+
+/// Tabs and control characters would move the carets, or the reader's terminal.
+fn printable(c: char) -> char {
+    if c.is_control() { ' ' } else { c }
+}

@@ -1,0 +1,235 @@
+//! Reads `systems/NAME/system.yaml`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tieline_mapping::yaml::{Node, NodeValue};
+use tieline_schema::contract::Contract;
+
+use super::{AnswerClass, Credential, Idempotency, Limits, System, Version};
+use crate::fields::Fields;
+use crate::folder::{DataFile, DefinitionFile};
+use crate::values::{address, boolean, bytes, choice, duration, header, list, named, rate, text, whole};
+use crate::{suggest, variables};
+
+/// The time for a whole call, unless declared.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a system is taken to remember an idempotency key, unless declared. Most vendors say 24 hours.
+const REMEMBERS: Duration = Duration::from_secs(24 * 3600);
+
+/// Most bytes kept of a response's body, unless declared.
+const RESPONSE_BYTES_MAX: usize = 64 * 1024;
+
+/// Statuses by operation, then status, with their places for the checks.
+type Answers<'a> = Vec<(String, &'a Node, Vec<(String, &'a Node, AnswerClass)>)>;
+
+impl System {
+    /// Reads the file, whose variables are put in.
+    pub(crate) fn read(file: &DefinitionFile<'_>, node: &Node, name: &str) -> Option<Self> {
+        let mut fields = Fields::of(file, node, "a system")?;
+        let purpose = fields.required("purpose", text);
+        let owner = fields.required("owner", text);
+        let base_url = fields.required("base_url", address);
+        let contract = fields.required("contract", contract);
+        let credential = fields.optional("credential", |file, node| {
+            Credential::read(file, node, &["oauth2", "api_key", "basic", "bearer"])
+        });
+        let idempotency = fields.optional("idempotency", Idempotency::read).unwrap_or(Idempotency::None);
+        let deadline = fields.optional("deadline", duration("1ms"..="10m")).unwrap_or(DEADLINE);
+        let response_bytes_max = fields.optional("response_bytes_max", bytes("16MiB")).unwrap_or(RESPONSE_BYTES_MAX);
+        let version = fields.optional("version", Version::read);
+        let limits = fields.optional("limits", Limits::read).unwrap_or_default();
+        let answers = fields.optional("answers", named(answers_of_operation)).unwrap_or_default();
+        fields.finish();
+
+        let contract = contract?;
+        let answers = check_answers(file, name, &contract, answers);
+        let (base_url, credential) = moved(file, name, base_url?, credential.unwrap_or(Credential::None));
+        Some(Self {
+            name: name.to_owned(),
+            purpose: purpose?,
+            owner: owner?,
+            base_url,
+            contract: Arc::new(contract),
+            credential,
+            idempotency,
+            deadline,
+            response_bytes_max,
+            version,
+            answers,
+            limits,
+        })
+    }
+}
+
+/// Where the environment has another address for the system: that, and the token endpoint moved along.
+fn moved(file: &DefinitionFile<'_>, name: &str, declared: String, mut credential: Credential) -> (String, Credential) {
+    let Some(address) = file.folder.environment.base_url(name) else { return (declared, credential) };
+    let address = address.trim_end_matches('/').to_owned();
+    if let Credential::OAuth2 { token_url, .. } = &mut credential
+        && let Some(path) = token_url.strip_prefix(&declared).filter(|path| path.starts_with('/'))
+    {
+        *token_url = format!("{address}{path}");
+    }
+    (address, credential)
+}
+
+fn contract(file: &DefinitionFile<'_>, node: &Node) -> Option<Contract> {
+    let DataFile { file, value, node } = file.beside(node)?;
+    let data = DataFile { file, value: serde_json::Value::Null, node };
+    match Contract::parse(value) {
+        Ok(contract) => Some(contract),
+        Err(errors) => {
+            for error in errors {
+                data.file.error("contract/invalid", data.place(&error.pointer), error.problem, "");
+            }
+            None
+        }
+    }
+}
+
+impl Credential {
+    /// Reads one of these kinds of credential.
+    pub(crate) fn read(file: &DefinitionFile<'_>, node: &Node, kinds: &[&'static str]) -> Option<Self> {
+        let mut fields = Fields::of(file, node, "`credential`")?;
+        let variant = fields.variant(kinds);
+        fields.finish();
+        let (kind, node) = variant?;
+        let mut fields = Fields::of(file, node, format!("`{kind}`"))?;
+        match kind {
+            "oauth2" => {
+                let token_url = fields.required("token_url", address);
+                let client_id = fields.required("client_id", text);
+                let client_secret = fields.required("client_secret", variables::secret);
+                let scopes = fields.optional("scopes", list(text)).unwrap_or_default();
+                fields.finish();
+                Some(Self::OAuth2 {
+                    token_url: token_url?,
+                    client_id: client_id?,
+                    client_secret: client_secret?,
+                    scopes,
+                })
+            }
+            "api_key" => {
+                let header = fields.required("header", header);
+                let key = fields.required("key", variables::secret);
+                fields.finish();
+                Some(Self::ApiKey { header: header?, key: key? })
+            }
+            "basic" => {
+                let username = fields.required("username", text);
+                let password = fields.required("password", variables::secret);
+                fields.finish();
+                Some(Self::Basic { username: username?, password: password? })
+            }
+            _ => {
+                let token = fields.required("token", variables::secret);
+                fields.finish();
+                Some(Self::Bearer { token: token? })
+            }
+        }
+    }
+}
+
+impl Idempotency {
+    /// `upsert`, `none`, or a header.
+    fn read(file: &DefinitionFile<'_>, node: &Node) -> Option<Self> {
+        if let NodeValue::Scalar { .. } = node.value {
+            return choice(&[("upsert", Word::Upsert), ("none", Word::None)])(file, node).map(Word::idempotency);
+        }
+        let mut fields = Fields::of(file, node, "`idempotency`")?;
+        let name = fields.required("header", header);
+        let quoted = fields.optional("quoted", boolean).unwrap_or(false);
+        let remembers = fields.optional("remembers", duration("1m"..="3650d")).unwrap_or(REMEMBERS);
+        fields.finish();
+        Some(Self::Header { name: name?, quoted, remembers })
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Word {
+    Upsert,
+    None,
+}
+
+impl Word {
+    fn idempotency(self) -> Idempotency {
+        match self {
+            Self::Upsert => Idempotency::Upsert,
+            Self::None => Idempotency::None,
+        }
+    }
+}
+
+impl Version {
+    fn read(file: &DefinitionFile<'_>, node: &Node) -> Option<Self> {
+        let mut fields = Fields::of(file, node, "`version`")?;
+        let header = fields.required("header", header);
+        let expect = fields.required("expect", text);
+        fields.finish();
+        Some(Self { header: header?, expect: expect? })
+    }
+}
+
+impl Limits {
+    fn read(file: &DefinitionFile<'_>, node: &Node) -> Option<Self> {
+        let mut fields = Fields::of(file, node, "`limits`")?;
+        let limits = Self {
+            per_second: fields.optional("per_second", rate),
+            burst: fields.optional("burst", whole(1..=1_000_000)),
+            in_flight: fields.optional("in_flight", whole(1..=100_000)),
+            per_day: fields.optional("per_day", whole(1..=u64::MAX)),
+        };
+        fields.finish();
+        Some(limits)
+    }
+}
+
+impl AnswerClass {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("applied", Self::Applied),
+        ("refused", Self::Refused),
+        ("not_applied", Self::NotApplied),
+        ("unknown", Self::Unknown),
+        ("throttled", Self::Throttled),
+        ("absent_or_forbidden", Self::AbsentOrForbidden),
+        ("credential", Self::Credential),
+        ("misconfigured", Self::Misconfigured),
+    ];
+}
+
+fn answers_of_operation<'a>(
+    file: &'a DefinitionFile<'a>,
+    node: &'a Node,
+    _operation: &str,
+) -> Option<Vec<(String, &'a Node, AnswerClass)>> {
+    named(|file, node, _: &str| choice(AnswerClass::WORDS)(file, node))(file, node)
+}
+
+/// Operations have to be those of the contract, statuses have to be statuses.
+fn check_answers(
+    file: &DefinitionFile<'_>,
+    system: &str,
+    contract: &Contract,
+    answers: Answers<'_>,
+) -> BTreeMap<String, BTreeMap<u16, AnswerClass>> {
+    let mut checked = BTreeMap::new();
+    for (operation, key, statuses) in answers {
+        if operation != "*" && contract.operation(&operation).is_none() {
+            let names: Vec<&String> = contract.operations.iter().map(|o| &o.id).collect();
+            let message = format!("the contract of {system} has no operation `{operation}`");
+            file.error("bus/unknown-operation", key.span, message, suggest::one_of(&operation, &names));
+        }
+        let statuses = statuses.into_iter().filter_map(|(status, key, class)| {
+            let number = status.parse().ok().filter(|s: &u16| (100..=599).contains(s));
+            if number.is_none() {
+                file.error("bus/wrong-value", key.span, "this has to be a status from 100 to 599", "");
+            }
+            Some((number?, class))
+        });
+        checked.insert(operation, statuses.collect());
+    }
+    checked
+}
