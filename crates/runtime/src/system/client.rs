@@ -1,0 +1,210 @@
+//! Calls a system: one request, one answer, under one deadline.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use tieline_bus::System;
+use tieline_delivery::{Answer, AttemptLog, Reason};
+use tieline_schema::contract::Operation;
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use super::credential::{Proof, Prover};
+use super::judge::{NotSent, Outcome, Question, judge};
+use super::target::{self, Base};
+use crate::http::{self, CredentialError, Redactor, Response};
+
+/// Most of a call's deadline that the making of a connection may take: half. What is left after it is enough for an answer,
+/// and a system that swallows packets is known not to have been reached.
+const CONNECT_SHARE: u32 = 2;
+
+/// Longest that the making of a connection may take. TCP repeats its first packet after 1 s and 3 s.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Connections that are kept where the system sets no limit on calls under way: DESIGN.md's example has 64 in flight.
+const IDLE_CONNECTIONS: usize = 64;
+
+/// Why a system's definition makes no client.
+#[derive(Debug, thiserror::Error)]
+pub enum SystemClientError {
+    /// Its address is none.
+    #[error("the `base_url` of system {system} cannot be called: {problem}; write http(s)://HOST[:PORT][/PATH]")]
+    BaseUrl {
+        /// Which system.
+        system: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Its credential cannot be sent.
+    #[error("the credential of system {system} cannot be sent: {cause}")]
+    Credential {
+        /// Which system.
+        system: String,
+        /// Why.
+        cause: CredentialError,
+    },
+    /// TLS cannot be set up.
+    #[error(
+        "no HTTPS client for system {system}: {problem}; are CA certificates installed (ca-certificates, or SSL_CERT_FILE)?"
+    )]
+    Tls {
+        /// Which system.
+        system: String,
+        /// What the library says.
+        problem: String,
+    },
+}
+
+/// What to ask of a system.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The operation.
+    pub operation: Arc<Operation>,
+    /// Its parameters by name, as texts.
+    pub parameters: Vec<(String, String)>,
+    /// Its body, JSON.
+    pub body: Option<Vec<u8>>,
+    /// The key under which the system remembers the effect; sent where the system takes one in a header.
+    pub idempotency_key: Option<Uuid>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+    /// Further headers, such as the one that marks a replay. They set neither what frames the message nor a credential.
+    pub headers: Vec<(String, String)>,
+    /// Whether anything reads the response (`emit`, a look-up). Where nothing does, a response that breaks the contract is
+    /// counted as drift, and the call is done.
+    pub reads_response: bool,
+}
+
+/// What a system answered, judged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// What it means.
+    pub answer: Answer,
+    /// What is kept of it for people. The excerpt is empty where all went well.
+    pub log: AttemptLog,
+    /// The body of an applied call, where it satisfies the contract, and its length in bytes.
+    pub body: Option<(Value, usize)>,
+    /// The call is applied, and the response breaks the contract where nobody reads it: to be counted.
+    pub drift: Option<Reason>,
+    /// The version that the system says it has, where it is not the one that we were written for: to be counted.
+    pub other_version: Option<String>,
+}
+
+impl Reply {
+    pub(super) fn without_body(answer: Answer, log: AttemptLog) -> Self {
+        Self { answer, log, body: None, drift: None, other_version: None }
+    }
+}
+
+/// Calls one system. Shared by all that call it in this process: connections and token are shared with it.
+///
+/// ```no_run
+/// # use std::sync::Arc;
+/// # use tieline_runtime::system::{Request, SystemClient};
+/// # async fn run(erp: Arc<tieline_bus::System>) -> Result<(), Box<dyn std::error::Error>> {
+/// let client = SystemClient::new(Arc::clone(&erp))?;
+/// let operation = erp.contract.operation("createProject").ok_or("no such operation")?;
+/// let reply = client
+///     .call(&Request {
+///         operation: Arc::clone(operation),
+///         parameters: vec![],
+///         body: Some(br#"{"name":"Acme"}"#.to_vec()),
+///         idempotency_key: Some(uuid::Uuid::nil()),
+///         traceparent: None,
+///         headers: vec![],
+///         reads_response: true,
+///     })
+///     .await;
+/// println!("{:?}", reply.answer);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct SystemClient {
+    system: Arc<System>,
+    http: reqwest::Client,
+    base: Base,
+    prover: Prover,
+    redactor: Arc<Redactor>,
+}
+
+impl SystemClient {
+    /// Makes a client. Nothing is called yet.
+    ///
+    /// # Errors
+    /// When the address or the credential cannot be used, or TLS cannot be set up.
+    pub fn new(system: Arc<System>) -> Result<Self, SystemClientError> {
+        let name = || system.name.clone();
+        let base = Base::parse(&system.base_url)
+            .map_err(|e| SystemClientError::BaseUrl { system: name(), problem: e.to_string() })?;
+        let connect = (system.deadline / CONNECT_SHARE).min(CONNECT_MAX);
+        let idle_max = system.limits.in_flight.map_or(IDLE_CONNECTIONS, |n| n as usize);
+        let http = http::client(connect, idle_max)
+            .map_err(|e| SystemClientError::Tls { system: name(), problem: http::chain(&e) })?;
+        let redactor = Arc::new(Redactor::new(&system.credential));
+        let prover = Prover::new(&system.credential, &http, system.deadline, &redactor)
+            .map_err(|cause| SystemClientError::Credential { system: name(), cause })?;
+        Ok(Self { system, http, base, prover, redactor })
+    }
+
+    /// The system that it calls.
+    #[must_use]
+    pub fn system(&self) -> &Arc<System> {
+        &self.system
+    }
+
+    /// Makes a call, and judges its answer.
+    ///
+    /// The system's deadline is for all of it, a token and a second attempt after a 401 included: when this returns,
+    /// nothing of the call is under way any more on our side.
+    pub async fn call(&self, request: &Request) -> Reply {
+        let outcome = self.attempt(request, Instant::now() + self.system.deadline).await;
+        let question = Question {
+            system: &self.system,
+            operation: &request.operation,
+            reads_response: request.reads_response,
+            redactor: &self.redactor,
+        };
+        judge(question, outcome, SystemTime::now())
+    }
+
+    async fn attempt(&self, request: &Request, deadline: Instant) -> Outcome {
+        let made = match target::request(&self.base, &self.system, request) {
+            Ok(made) => made,
+            Err(error) => return Outcome::NotSent(NotSent::NoRequest(error)),
+        };
+        let proof = match timeout_at(deadline, self.prover.proof()).await {
+            Ok(Ok(proof)) => proof,
+            Ok(Err(error)) => return Outcome::NotSent(NotSent::NoToken(error)),
+            Err(_) => return Outcome::NotSent(NotSent::Deadline),
+        };
+        // A body of bytes can always be copied.
+        let second = made.try_clone();
+        let first = self.send(made, &proof, deadline).await;
+        match (&first, second) {
+            (Outcome::Answered(Response { status: 401, .. }), Some(second)) => {
+                self.again(first, second, &proof, deadline).await
+            }
+            _ => first,
+        }
+    }
+
+    /// After a 401: once more with another token, where there is one. A 401 is before any effect (RFC 9110, section
+    /// 15.5.2), so that an attempt that did not come about leaves the first answer standing.
+    async fn again(&self, first: Outcome, second: reqwest::Request, refused: &Proof, deadline: Instant) -> Outcome {
+        match timeout_at(deadline, self.prover.other_than(refused)).await {
+            Ok(None) => first,
+            Ok(Some(Ok(proof))) => self.send(second, &proof, deadline).await,
+            Ok(Some(Err(error))) => Outcome::NotSent(NotSent::NoToken(error)),
+            Err(_) => Outcome::NotSent(NotSent::Deadline),
+        }
+    }
+
+    async fn send(&self, mut request: reqwest::Request, proof: &Proof, deadline: Instant) -> Outcome {
+        proof.put_on(&mut request);
+        match http::exchange(&self.http, request, deadline, self.system.response_bytes_max).await {
+            Ok(response) => Outcome::Answered(response),
+            Err(failure) => Outcome::Failed(failure),
+        }
+    }
+}

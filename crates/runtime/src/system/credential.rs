@@ -1,0 +1,246 @@
+//! Proves who we are: a fixed header, or a token by OAuth 2.0 client credentials (RFC 6749, section 4.4).
+//!
+//! A token has a *generation*, which rises by one with each that is fetched. A call that was refused says with which
+//! generation, and gets a later one: the first to say so fetches it, all others share that fetch or find it done. So a
+//! token that is revoked under a thousand calls is fetched once.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Url};
+use serde_json::Value;
+use tieline_bus::Credential;
+use tokio::time::Instant;
+
+use crate::fetches::Fetches;
+use crate::http::{CredentialError, Failure, Redactor, basic_value, exchange, fixed_header, secret_value};
+
+/// Most bytes of a token endpoint's answer. Tokens of some identity providers carry all of a user's groups.
+const TOKEN_ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a token is used whose endpoint does not say how long it lives. One that dies sooner is noticed by a 401.
+const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(5 * 60);
+
+/// Longest that a token is used, whatever its endpoint says: a bound for arithmetic, and a new one a day costs nothing.
+const TOKEN_LIFE_MAX: Duration = Duration::from_secs(24 * 3_600);
+
+/// A token is given up so long before its end, since a call that starts now arrives later; but at most a tenth of its life.
+const TOKEN_MARGIN: Duration = Duration::from_secs(30);
+
+/// What a form keeps: unreserved characters. A space is `%20`, which every decoder of forms takes too.
+const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Why there is no token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TokenError {
+    /// The token endpoint cannot be reached, or is not well: it may be later.
+    #[error("no token can be had now: {0}")]
+    Unavailable(String),
+    /// It refuses the client, or answers what is no token: somebody has to look at the definition.
+    #[error("the token endpoint gives no token: {0}")]
+    Refused(String),
+}
+
+/// A header that proves who we are, and the generation of the token in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Proof {
+    header: Option<(HeaderName, HeaderValue)>,
+    /// 0 for what is not a token.
+    generation: u64,
+}
+
+impl Proof {
+    /// Puts it on a request.
+    pub(crate) fn put_on(&self, request: &mut reqwest::Request) {
+        if let Some((name, value)) = &self.header {
+            request.headers_mut().insert(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Where proofs come from.
+#[derive(Debug)]
+pub(crate) enum Prover {
+    /// A header that never changes, or none.
+    Fixed(Proof),
+    /// Tokens.
+    OAuth2(Arc<TokenSource>),
+}
+
+impl Prover {
+    /// Reads a credential. `deadline` is for one token request.
+    pub(crate) fn new(
+        credential: &Credential,
+        http: &reqwest::Client,
+        deadline: Duration,
+        redactor: &Arc<Redactor>,
+    ) -> Result<Self, CredentialError> {
+        if let Credential::OAuth2 { token_url, client_id, client_secret, scopes } = credential {
+            let source =
+                TokenSource::new(token_url, (client_id, client_secret.expose()), scopes, http, deadline, redactor)?;
+            return Ok(Self::OAuth2(Arc::new(source)));
+        }
+        Ok(Self::Fixed(Proof { header: fixed_header(credential)?, generation: 0 }))
+    }
+
+    /// A proof to call with.
+    pub(crate) async fn proof(&self) -> Result<Proof, TokenError> {
+        match self {
+            Self::Fixed(proof) => Ok(proof.clone()),
+            Self::OAuth2(source) => source.later_than(0).await,
+        }
+    }
+
+    /// Another proof than the one that was refused; `None` where there is no other.
+    pub(crate) async fn other_than(&self, refused: &Proof) -> Option<Result<Proof, TokenError>> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::OAuth2(source) => Some(source.later_than(refused.generation).await),
+        }
+    }
+}
+
+/// Fetches tokens, one at a time, and keeps the last.
+#[derive(Debug)]
+pub(crate) struct TokenSource {
+    http: reqwest::Client,
+    url: Url,
+    authorization: HeaderValue,
+    form: String,
+    deadline: Duration,
+    redactor: Arc<Redactor>,
+    last: Mutex<Option<Token>>,
+    fetches: Fetches<(), Result<Proof, TokenError>>,
+}
+
+#[derive(Debug, Clone)]
+struct Token {
+    proof: Proof,
+    good_until: Instant,
+}
+
+impl TokenSource {
+    fn new(
+        token_url: &str,
+        (client_id, client_secret): (&str, &str),
+        scopes: &[String],
+        http: &reqwest::Client,
+        deadline: Duration,
+        redactor: &Arc<Redactor>,
+    ) -> Result<Self, CredentialError> {
+        let url = Url::parse(token_url).map_err(|_| CredentialError::TokenUrl)?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(CredentialError::TokenUrl);
+        }
+        let mut form = String::from("grant_type=client_credentials");
+        if !scopes.is_empty() {
+            form.push_str("&scope=");
+            form.extend(utf8_percent_encode(&scopes.join(" "), FORM));
+        }
+        // RFC 6749, section 2.3.1: the way that every server has to support; both are form-encoded first.
+        let encoded = |text| utf8_percent_encode(text, FORM).to_string();
+        Ok(Self {
+            http: http.clone(),
+            url,
+            authorization: basic_value(&encoded(client_id), &encoded(client_secret))?,
+            form,
+            deadline,
+            redactor: Arc::clone(redactor),
+            last: Mutex::new(None),
+            fetches: Fetches::default(),
+        })
+    }
+
+    /// A token of a later generation than this one, and not at its end.
+    async fn later_than(self: &Arc<Self>, generation: u64) -> Result<Proof, TokenError> {
+        let kept = || self.kept(generation).map(Ok);
+        let fetch = || {
+            let source = Arc::clone(self);
+            async move { source.fetch().await }
+        };
+        match self.fetches.get(&(), kept, fetch).await {
+            Ok(outcome) => outcome,
+            Err(aborted) => Err(TokenError::Unavailable(aborted.to_string())),
+        }
+    }
+
+    fn kept(&self, later_than: u64) -> Option<Proof> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = last.as_ref()?;
+        (token.proof.generation > later_than && Instant::now() < token.good_until).then(|| token.proof.clone())
+    }
+
+    async fn fetch(&self) -> Result<Proof, TokenError> {
+        // From before the request: when the token began to live is not known better.
+        let asked = Instant::now();
+        let response = exchange(&self.http, self.request(), asked + self.deadline, TOKEN_ANSWER_BYTES_MAX).await;
+        let response = response.map_err(|failure| TokenError::Unavailable(said(&failure)))?;
+        let (token, life) = read(response.status, response.body.bytes())?;
+        let header = secret_value(&format!("Bearer {token}"))
+            .map_err(|_| TokenError::Refused("its token has a character that a header cannot have".into()))?;
+        self.redactor.learn(&token);
+
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = last.as_ref().map_or(0, |token| token.proof.generation) + 1;
+        let proof = Proof { header: Some((AUTHORIZATION, header)), generation };
+        let good_until = asked + (life - TOKEN_MARGIN.min(life / 10));
+        *last = Some(Token { proof: proof.clone(), good_until });
+        Ok(proof)
+    }
+
+    fn request(&self) -> reqwest::Request {
+        let mut request = reqwest::Request::new(Method::POST, self.url.clone());
+        *request.headers_mut() = HeaderMap::from_iter([
+            (AUTHORIZATION, self.authorization.clone()),
+            (ACCEPT, HeaderValue::from_static("application/json")),
+            (CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded")),
+        ]);
+        *request.body_mut() = Some(self.form.clone().into());
+        request
+    }
+}
+
+fn said(failure: &Failure) -> String {
+    match failure {
+        Failure::NotConnected(detail) | Failure::Lost(detail) => format!("token endpoint: {detail}"),
+        Failure::Deadline => "the token endpoint does not answer in time".into(),
+    }
+}
+
+/// Reads a token endpoint's answer (RFC 6749, sections 5.1 and 5.2): the token, and how long it lives.
+fn read(status: u16, body: &[u8]) -> Result<(String, Duration), TokenError> {
+    let json: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    match status {
+        200..=299 => {}
+        408 | 429 | 500..=599 => return Err(TokenError::Unavailable(format!("the token endpoint answered {status}"))),
+        _ => return Err(TokenError::Refused(format!("it answered {status}{}", error_code(&json)))),
+    }
+    let refused = |problem: &str| TokenError::Refused(format!("it answered {status}, {problem}"));
+    let token = json.get("access_token").and_then(Value::as_str).filter(|token| !token.is_empty());
+    let token = token.ok_or_else(|| refused("without an `access_token`"))?;
+    let bearer = json.get("token_type").and_then(Value::as_str).is_none_or(|t| t.eq_ignore_ascii_case("bearer"));
+    if !bearer {
+        return Err(refused("with a `token_type` that is not Bearer"));
+    }
+    Ok((token.to_owned(), life(json.get("expires_in"))))
+}
+
+/// Some servers write the number as a text.
+fn life(expires_in: Option<&Value>) -> Duration {
+    let seconds = match expires_in {
+        Some(Value::Number(n)) => n.as_f64(),
+        Some(Value::String(text)) => text.parse().ok(),
+        _ => None,
+    };
+    let life = seconds.filter(|s: &f64| *s >= 0.0).and_then(|s| Duration::try_from_secs_f64(s).ok());
+    life.unwrap_or(TOKEN_LIFE_DEFAULT).min(TOKEN_LIFE_MAX)
+}
+
+/// The `error` of the answer, where it is a code; its description is not shown, since it may repeat what was sent.
+fn error_code(json: &Value) -> String {
+    let code = json.get("error").and_then(Value::as_str).unwrap_or_default();
+    let is_code = (1..=64).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    if is_code { format!(" ({code})") } else { String::new() }
+}

@@ -1,0 +1,264 @@
+//! Says what an answer means: DESIGN.md, "What an answer means". Pure: what came back, and the time, are arguments.
+//!
+//! | came back | class | reason's code |
+//! | --- | --- | --- |
+//! | 2xx that satisfies the contract | applied | |
+//! | 2xx that breaks it, and the response is read | applied, unreadable | `response-contract`, `response-too-long`, `response-cut` |
+//! | 2xx that breaks it, and nobody reads it | applied; the same reason is handed on as *drift* | |
+//! | 2xx whose body was cut on the way, is read, and can be asked for again under the same key | unknown | `response-cut` |
+//! | a status of the table | its class | `http-STATUS` |
+//! | a request that cannot be made | refused | `request` |
+//! | no connection | not applied | `connect` |
+//! | no token: the endpoint is away / refuses us | not applied / credential | `token` |
+//! | the deadline passed before the call was sent / after | not applied / unknown | `timeout` |
+//! | a lost connection, or an answer that is not HTTP | unknown | `lost` |
+//!
+//! A system's `answers:` can give a status another class, for an operation or for all (`*`).
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+use tieline_bus::{AnswerClass, Idempotency, System};
+use tieline_delivery::{Answer, AttemptLog, Reason};
+use tieline_schema::contract::{Operation, Payload};
+
+use super::client::Reply;
+use super::credential::TokenError;
+use super::retry_after::{RETRY_AFTER_DEFAULT, retry_after};
+use super::target::TargetError;
+use crate::http::{Body, Failure, Redactor, Response};
+
+/// What was asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    /// Of whom.
+    pub system: &'a System,
+    /// What.
+    pub operation: &'a Operation,
+    /// Whether anything reads the response.
+    pub reads_response: bool,
+    /// Knows the secrets that an answer may repeat.
+    pub redactor: &'a Redactor,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// A response.
+    Answered(Response),
+    /// No response, after the call had been begun.
+    Failed(Failure),
+    /// Nothing was sent.
+    NotSent(NotSent),
+}
+
+/// Why nothing was sent.
+#[derive(Debug)]
+pub(crate) enum NotSent {
+    /// There is no request for these values.
+    NoRequest(TargetError),
+    /// There is no token.
+    NoToken(TokenError),
+    /// The deadline passed while waiting for one.
+    Deadline,
+}
+
+/// Judges an answer that came at this time.
+pub(crate) fn judge(question: Question<'_>, outcome: Outcome, now: SystemTime) -> Reply {
+    let at_ms =
+        now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+    match outcome {
+        Outcome::Answered(response) => question.answered(response, now, at_ms),
+        Outcome::Failed(failure) => question.failed(&failure, at_ms),
+        Outcome::NotSent(why) => question.not_sent(&why, at_ms),
+    }
+}
+
+/// The classes of the table, without what goes with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Applied,
+    Refused,
+    Conflict,
+    AbsentOrForbidden,
+    NotApplied,
+    Unknown,
+    Throttled,
+    Credential,
+    Misconfigured,
+}
+
+/// The rule, where a system does not say otherwise.
+fn class_of(status: u16, retry_after: Option<Duration>) -> Class {
+    match status {
+        200..=299 => Class::Applied,
+        300..=399 | 501 => Class::Misconfigured,
+        401 => Class::Credential,
+        403..=405 => Class::AbsentOrForbidden,
+        408 => Class::Unknown,
+        409 | 412 | 423 => Class::Conflict,
+        425 => Class::NotApplied,
+        429 => Class::Throttled,
+        400..=499 => Class::Refused,
+        503 if retry_after.is_some() => Class::Throttled,
+        503 => Class::NotApplied,
+        // All other 5xx, and what no RFC knows.
+        _ => Class::Unknown,
+    }
+}
+
+/// What the system says otherwise: of this operation, else of all.
+fn class_by(system: &System, operation: &str, status: u16) -> Option<Class> {
+    let said = [operation, "*"].into_iter().find_map(|name| system.answers.get(name)?.get(&status))?;
+    Some(match said {
+        AnswerClass::Applied => Class::Applied,
+        AnswerClass::Refused => Class::Refused,
+        AnswerClass::NotApplied => Class::NotApplied,
+        AnswerClass::Unknown => Class::Unknown,
+        AnswerClass::Throttled => Class::Throttled,
+        AnswerClass::AbsentOrForbidden => Class::AbsentOrForbidden,
+        AnswerClass::Credential => Class::Credential,
+        AnswerClass::Misconfigured => Class::Misconfigured,
+    })
+}
+
+impl Question<'_> {
+    fn answered(self, response: Response, now: SystemTime, at_ms: i64) -> Reply {
+        let status = response.status;
+        let wait = retry_after(&response.headers, now);
+        let class = class_by(self.system, &self.operation.id, status).unwrap_or_else(|| class_of(status, wait));
+        let other_version = self.other_version(&response);
+        let mut reply = if class == Class::Applied {
+            self.applied(status, &response.body, at_ms)
+        } else {
+            let reason = self.reason(&format!("http-{status}"), &format!("answered {status}"));
+            let answer = match class {
+                Class::Applied => Answer::Applied,
+                Class::Refused => Answer::Refused(reason),
+                Class::Conflict => Answer::Conflict(reason),
+                Class::AbsentOrForbidden => Answer::AbsentOrForbidden(reason),
+                Class::NotApplied => Answer::NotApplied(reason),
+                Class::Unknown => Answer::Unknown(reason),
+                Class::Throttled => Answer::Throttled { retry_after: wait.unwrap_or(RETRY_AFTER_DEFAULT) },
+                Class::Credential => Answer::Credential(reason),
+                Class::Misconfigured => Answer::Misconfigured(reason),
+            };
+            Reply::without_body(answer, self.log(at_ms, Some(status), response.body.bytes()))
+        };
+        reply.other_version = other_version;
+        reply
+    }
+
+    /// The effect exists. What remains is whether the answer can be read, and whether anybody has to.
+    fn applied(self, status: u16, body: &Body, at_ms: i64) -> Reply {
+        let (fault, again) = match body {
+            Body::Whole(bytes) => match self.read(status, bytes) {
+                Ok(value) => {
+                    let log = AttemptLog { at_ms, status: Some(status), excerpt: String::new() };
+                    let body = value.map(|value| (value, bytes.len()));
+                    return Reply { body, ..Reply::without_body(Answer::Applied, log) };
+                }
+                Err(problem) => (self.reason("response-contract", &format!("answered {status}, but {problem}")), false),
+            },
+            Body::TooLong(bytes) => {
+                let problem = format!("answered {status} with more than the {} bytes that are kept", bytes.len());
+                (self.reason("response-too-long", &problem), false)
+            }
+            Body::Cut(_, failure) => {
+                let problem = format!("answered {status}, but the body was cut: {}", said(failure));
+                (self.reason("response-cut", &problem), self.can_be_asked_again())
+            }
+        };
+        let log = self.log(at_ms, Some(status), body.bytes());
+        if !self.reads_response {
+            return Reply { drift: Some(fault), ..Reply::without_body(Answer::Applied, log) };
+        }
+        let answer = if again { Answer::Unknown(fault) } else { Answer::AppliedUnreadable(fault) };
+        Reply::without_body(answer, log)
+    }
+
+    /// Whether the same call a second time has no second effect, and gets the same answer.
+    fn can_be_asked_again(self) -> bool {
+        let safe = matches!(self.operation.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE");
+        safe || match self.system.idempotency {
+            Idempotency::Header { .. } | Idempotency::Upsert => true,
+            Idempotency::None => false,
+        }
+    }
+
+    /// The body of an answer that means *applied*, where it satisfies the contract; else what is wrong with it.
+    fn read(self, status: u16, bytes: &[u8]) -> Result<Option<Value>, String> {
+        let payload = self.payload(status);
+        if bytes.is_empty() {
+            let missed = self.reads_response || payload.is_some_and(|payload| payload.required);
+            return if missed { Err("the body is empty".into()) } else { Ok(None) };
+        }
+        let Some(payload) = payload else {
+            // The contract promises no body, so that nothing can rest on what is there.
+            return if self.reads_response { Err("the contract has no body for that".into()) } else { Ok(None) };
+        };
+        let value: Value = serde_json::from_slice(bytes).map_err(|_| "the body is not JSON".to_owned())?;
+        match payload.validator.violations(&value).first() {
+            None => Ok(Some(value)),
+            Some(violation) => Err(format!("the contract is broken at `{}`: {}", violation.pointer, violation.message)),
+        }
+    }
+
+    /// What the contract promises for this status. Where it means *applied* only since the system says so, or is not in
+    /// the contract, what it promises for its first 2xx with a body: that is what would be read.
+    fn payload(&self, status: u16) -> Option<&Payload> {
+        let declared = self.operation.response(status);
+        if let (200..=299, Some(response)) = (status, declared) {
+            return response.payload.as_ref();
+        }
+        self.operation.responses.iter().filter(|r| r.status.starts_with('2')).find_map(|r| r.payload.as_ref())
+    }
+
+    fn other_version(self, response: &Response) -> Option<String> {
+        let expected = self.system.version.as_ref()?;
+        let said = response.headers.get(expected.header.as_str())?;
+        (said.as_bytes() != expected.expect.as_bytes()).then(|| self.redactor.excerpt(said.as_bytes()))
+    }
+
+    fn failed(self, failure: &Failure, at_ms: i64) -> Reply {
+        let (code, text) = match failure {
+            Failure::NotConnected(_) => ("connect", "cannot be reached"),
+            Failure::Lost(_) => ("lost", "gave no answer that we could read"),
+            Failure::Deadline => ("timeout", "did not answer in time"),
+        };
+        let reason = self.reason(code, text);
+        let answer = match failure {
+            Failure::NotConnected(_) => Answer::NotApplied(reason),
+            Failure::Lost(_) | Failure::Deadline => Answer::Unknown(reason),
+        };
+        Reply::without_body(answer, self.log(at_ms, None, said(failure).as_bytes()))
+    }
+
+    fn not_sent(self, why: &NotSent, at_ms: i64) -> Reply {
+        let reason = |code, text: String| self.reason(code, &format!("was not called: {text}"));
+        let answer = match why {
+            NotSent::NoRequest(error) => Answer::Refused(reason("request", error.to_string())),
+            NotSent::NoToken(error @ TokenError::Unavailable(_)) => {
+                Answer::NotApplied(reason("token", error.to_string()))
+            }
+            NotSent::NoToken(error @ TokenError::Refused(_)) => Answer::Credential(reason("token", error.to_string())),
+            NotSent::Deadline => Answer::NotApplied(reason("timeout", "no token came in time".into())),
+        };
+        Reply::without_body(answer, self.log(at_ms, None, b"nothing was sent"))
+    }
+
+    fn reason(self, code: &str, text: &str) -> Reason {
+        Reason { code: code.to_owned(), detail: format!("{} of {} {text}", self.operation.id, self.system.name) }
+    }
+
+    fn log(self, at_ms: i64, status: Option<u16>, bytes: &[u8]) -> AttemptLog {
+        AttemptLog { at_ms, status, excerpt: self.redactor.excerpt(bytes) }
+    }
+}
+
+fn said(failure: &Failure) -> &str {
+    match failure {
+        Failure::NotConnected(detail) | Failure::Lost(detail) => detail,
+        Failure::Deadline => "the deadline passed",
+    }
+}
