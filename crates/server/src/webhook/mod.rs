@@ -1,0 +1,21 @@
+//! The systems' webhooks: from a request that anybody can send to a delivery that a producer can trust.
+//!
+//! In order: path and method ([`routes`](self)), body within its bounds (`body`), signature over the raw bytes
+//! ([`verify()`]), JSON within its bounds (`json`), trace context (`trace`), hand-over ([`Accept`]).
+
+mod accept;
+mod body;
+mod headers;
+mod hmac;
+mod json;
+mod metrics;
+mod refusal;
+mod routes;
+mod trace;
+mod verify;
+
+pub mod standard_webhooks;
+
+pub use accept::{Accept, Accepting};
+pub use routes::{Endpoint, WebhooksError, webhooks};
+pub use verify::{VerifiedId, VerifyError, verify};
