@@ -20,7 +20,6 @@
 //!
 //! None of this is on the hot path: the mapping reads data in its own way.
 
-mod decimal;
 mod decode;
 mod default;
 mod encode;
@@ -390,7 +389,7 @@ mod tests {
     }
 
     fn decimal(unscaled: i64, scale: usize) -> Value {
-        super::decimal::print(unscaled.into(), scale).into()
+        crate::decimal::print(unscaled.into(), scale).into()
     }
 
     fn base64_of(len: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Value> {

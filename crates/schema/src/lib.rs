@@ -4,6 +4,7 @@
 pub mod avro;
 pub mod cloudevents;
 pub mod contract;
+mod decimal;
 pub mod friendly;
 pub mod partitioner;
 mod rfc3339;

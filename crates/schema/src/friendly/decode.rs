@@ -10,8 +10,9 @@ use serde_json::{Map, Number, Value};
 use uuid::Uuid;
 
 use super::instant::Unit;
-use super::{DatumError, Path, decimal, instant};
+use super::{DatumError, Path, instant};
 use crate::avro::Names;
+use crate::decimal;
 
 /// Reads one datum.
 pub(super) struct Decoder<'s, 'd> {

@@ -10,8 +10,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::instant::Unit;
-use super::{FitError, Path, decimal, instant};
+use super::{FitError, Path, instant};
 use crate::avro::Names;
+use crate::decimal;
 
 /// Writes one datum.
 pub(super) struct Encoder<'s> {

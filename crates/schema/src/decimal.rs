@@ -4,7 +4,7 @@
 const JSON_DIGITS_MAX: usize = 15;
 
 /// Reads a JSON number, unless its digits may have been lost before we saw it.
-pub(super) fn parse_number(number: &serde_json::Number, precision: usize, scale: usize) -> Result<i128, String> {
+pub(crate) fn parse_number(number: &serde_json::Number, precision: usize, scale: usize) -> Result<i128, String> {
     let text = number.to_string();
     if number.is_f64() && significant_digits(&text) > JSON_DIGITS_MAX {
         return Err(format!("has more than the {JSON_DIGITS_MAX} digits that a JSON number keeps; write it as a text"));
@@ -13,7 +13,7 @@ pub(super) fn parse_number(number: &serde_json::Number, precision: usize, scale:
 }
 
 /// Reads `-12.50`, or `1.25e3`, as the unscaled integer of a decimal.
-pub(super) fn parse(text: &str, precision: usize, scale: usize) -> Result<i128, String> {
+pub(crate) fn parse(text: &str, precision: usize, scale: usize) -> Result<i128, String> {
     let not_decimal = || "is not a decimal number such as 125000.50".to_owned();
     let parts = split(text).ok_or_else(not_decimal)?;
     let digits = format!("{}{}", parts.whole, parts.fraction);
@@ -42,7 +42,7 @@ pub(super) fn parse(text: &str, precision: usize, scale: usize) -> Result<i128, 
 }
 
 /// Writes an unscaled integer with its point: `print(12500, 2)` is `125.00`.
-pub(super) fn print(unscaled: i128, scale: usize) -> String {
+pub(crate) fn print(unscaled: i128, scale: usize) -> String {
     let sign = if unscaled < 0 { "-" } else { "" };
     let digits = format!("{:0>width$}", unscaled.unsigned_abs(), width = scale + 1);
     let (whole, fraction) = digits.split_at(digits.len() - scale);
@@ -50,13 +50,13 @@ pub(super) fn print(unscaled: i128, scale: usize) -> String {
 }
 
 /// The shortest two's complement of an integer, big-endian, as Avro has it over `bytes`.
-pub(super) fn to_bytes(unscaled: i128) -> Vec<u8> {
+pub(crate) fn to_bytes(unscaled: i128) -> Vec<u8> {
     let bytes = unscaled.to_be_bytes();
     bytes[redundant(&bytes)..].to_vec()
 }
 
 /// The two's complement in exactly this many bytes, as Avro has it over `fixed`; `None` where it does not fit.
-pub(super) fn to_fixed(unscaled: i128, size: usize) -> Option<Vec<u8>> {
+pub(crate) fn to_fixed(unscaled: i128, size: usize) -> Option<Vec<u8>> {
     let short = to_bytes(unscaled);
     let padding = size.checked_sub(short.len())?;
     let mut bytes = vec![if unscaled < 0 { 0xff } else { 0 }; padding];
@@ -65,7 +65,7 @@ pub(super) fn to_fixed(unscaled: i128, size: usize) -> Option<Vec<u8>> {
 }
 
 /// Reads a two's complement, big-endian, of any length; `None` where it is empty or needs more than 128 bits.
-pub(super) fn from_bytes(bytes: &[u8]) -> Option<i128> {
+pub(crate) fn from_bytes(bytes: &[u8]) -> Option<i128> {
     let sign = if bytes.first()? & 0x80 == 0 { 0 } else { 0xff };
     let bytes = &bytes[redundant(bytes)..];
     let mut wide = [sign; 16];
