@@ -169,17 +169,3 @@ impl Path {
         if text.is_empty() { ".".to_owned() } else { text }
     }
 }
-
-impl Comparison {
-    /// As it is written.
-    pub(crate) fn symbol(self) -> &'static str {
-        match self {
-            Self::Equal => "==",
-            Self::NotEqual => "!=",
-            Self::Less => "<",
-            Self::LessOrEqual => "<=",
-            Self::Greater => ">",
-            Self::GreaterOrEqual => ">=",
-        }
-    }
-}

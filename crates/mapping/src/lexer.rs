@@ -75,8 +75,7 @@ pub(crate) struct SyntaxError {
 }
 
 /// Longest first, so that `==` is not taken for `=`.
-const SYMBOLS: [&str; 17] =
-    ["??", "==", "!=", "<=", ">=", "|", "<", ">", "+", "-", "*", "/", "(", ")", "[", "]", ","];
+const SYMBOLS: [&str; 17] = ["??", "==", "!=", "<=", ">=", "|", "<", ">", "+", "-", "*", "/", "(", ")", "[", "]", ","];
 
 /// Cuts `text[start..end]` into tokens; the last one is [`TokenKind::End`].
 pub(crate) fn tokens(text: &str, start: usize, end: usize) -> Result<Vec<Token>, SyntaxError> {

@@ -37,7 +37,12 @@ pub(crate) fn template(source: Source<'_>) -> Result<Expr, SyntaxError> {
             plain.push_str(&text[brace..=brace]);
             at = brace + 2;
         } else if text[brace..].starts_with('}') {
-            return Err(fault(brace, brace + 1, "this `}` closes nothing", Some("a brace itself is written twice: `}}`")));
+            return Err(fault(
+                brace,
+                brace + 1,
+                "this `}` closes nothing",
+                Some("a brace itself is written twice: `}}`"),
+            ));
         } else {
             let end = hole_end(text, brace)?;
             if !plain.is_empty() {

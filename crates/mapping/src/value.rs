@@ -41,6 +41,8 @@ pub(crate) enum Val<'a> {
 /// Where the items of a list lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct List {
+    /// Which frame: 0 the event, then the names. Filled in when its slot is read.
+    pub(crate) frame: u32,
     /// The level of the frame.
     pub(crate) level: u32,
     /// The first slot of the first item.
