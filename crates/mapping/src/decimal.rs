@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn bytes_of_any_width_are_read_and_beyond_128_bits_refused() {
-        assert_eq!(Decimal::from_be_bytes(&[0x00, 0xbe, 0xbc, 0x4e], 2).unwrap().to_string(), "125000.14");
+        assert_eq!(Decimal::from_be_bytes(&[0x00, 0xbe, 0xbc, 0x52], 2).unwrap().to_string(), "125000.50");
         assert_eq!(Decimal::from_be_bytes(&[0xff; 20], 0), Some(Decimal::integer(-1)));
         assert_eq!(Decimal::from_be_bytes(&[], 0), Some(Decimal::ZERO));
         let mut wide = [0u8; 17];

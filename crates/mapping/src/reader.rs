@@ -145,7 +145,7 @@ impl<'s> Planner<'s> {
                 let all = plans.iter().all(|p| matches!(p, Plan::Refused(_)));
                 if let Some(problem) = problem.filter(|_| all) { Err(problem) } else { Ok(Plan::Union(plans)) }
             }
-            (_, Schema::Union(branches)) => self.into_union(writer, branches.variants(), id),
+            (_, Schema::Union(branches)) => self.union_branch(writer, branches.variants(), id),
             (Schema::Record(from), Schema::Record(to)) => self.record(from, to, id),
             (Schema::Enum(from), Schema::Enum(to)) => self.symbols(from, to, id),
             (Schema::Array(from), Schema::Array(to)) => {
@@ -171,7 +171,7 @@ impl<'s> Planner<'s> {
     }
 
     /// The first branch of the reader's union that takes it: one of the same form before one that it is promoted to.
-    fn into_union(&mut self, writer: &'s Schema, branches: &'s [Schema], id: WantId) -> Result<Plan, ResolveError> {
+    fn union_branch(&mut self, writer: &'s Schema, branches: &'s [Schema], id: WantId) -> Result<Plan, ResolveError> {
         let form = std::mem::discriminant(writer);
         let resolved: Vec<&Schema> = branches.iter().map(|b| self.reader.resolve(b)).collect();
         let (same, others): (Vec<&Schema>, Vec<&Schema>) =

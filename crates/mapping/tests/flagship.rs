@@ -59,7 +59,8 @@ fn compile(definition: &Node) -> Line {
         compiler.bind("response", operation.success_type().unwrap(), "the response");
         let target = event(&text(emit.get("event")));
         compiler.expression(emit.get("key").unwrap(), &Type::text(), "key");
-        let _ = compiler.mapping(emit.get("payload").unwrap(), Target::Avro(&target.avro, &target.ty, "the event"), None);
+        let _ =
+            compiler.mapping(emit.get("payload").unwrap(), Target::Avro(&target.avro, &target.ty, "the event"), None);
     }
     let (layout, problems) = compiler.finish();
     let validator = Validator::compile(payload.validator.schema.clone()).unwrap();
@@ -120,7 +121,8 @@ fn won() -> Vec<u8> {
         ("lines", AvroValue::Array(vec![line])),
         ("changed_at", AvroValue::TimestampMillis(1_774_996_200_000)),
     ]);
-    apache_avro::to_avro_datum(&event("crm.deal_stage_changed").avro, value).unwrap()
+    let schema = event("crm.deal_stage_changed").avro;
+    apache_avro::writer::datum::GenericDatumWriter::builder(&schema).build().unwrap().write_value_to_vec(value).unwrap()
 }
 
 fn request(line: &Line, datum: &[u8], names: &[(&str, &Value)]) -> Value {

@@ -630,7 +630,7 @@ fn exact_digits(divisor: Decimal) -> Option<u32> {
     let mut digits = 0;
     for prime in [2, 5] {
         let mut times = 0;
-        while rest > 1 && rest % prime == 0 {
+        while rest > 1 && rest.is_multiple_of(prime) {
             rest /= prime;
             times += 1;
         }

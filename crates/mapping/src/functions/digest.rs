@@ -15,7 +15,7 @@ pub(super) const DIGESTS: &[Function] = &[
         signature: "text | uuid('namespace') → text (format uuid)",
         doc: "A UUID of version 5 (RFC 9562): the same text under the same namespace gives the same. The namespace is a \
               UUID, or any text, which stands for the UUID of that name under the URL namespace.",
-        example: ("'d-1' | uuid('https://example.com/deals')", "75bb89e7-91bd-5077-aeca-2db0eea30b2a"),
+        example: ("'d-1' | uuid('https://example.com/deals')", "f641a68e-090d-555b-8865-c503f3987a14"),
         body: Body::Plain(uuid),
     },
     Function {

@@ -49,7 +49,7 @@ pub(super) const LISTS: &[Function] = &[
         name: "sum",
         signature: "list of numbers | sum → number",
         doc: "All items together, exactly; 0 for an empty list. Null ones are left out.",
-        example: ("'a,b' | split(',') | count | text | split(',') | distinct | join('') | integer", "2"),
+        example: (".lines[].quantity | sum", "5"),
         body: Body::Plain(sum),
     },
     Function {
