@@ -21,7 +21,8 @@ pub enum Input<R> {
         partitions: u32,
     },
     /// The group takes this partition back. Nothing new is sent; what is in flight may finish until the deadline, then
-    /// [`crate::Output::Released`] follows.
+    /// [`crate::Output::Released`] follows. With [`Order`] in mind: calls that are still under way after it may reach the
+    /// system while the next owner waits `request_deadline` for them.
     Revoke {
         /// The partition.
         partition: Partition,
@@ -48,7 +49,7 @@ pub enum Input<R> {
     Prepared {
         /// Which one.
         id: RecordId,
-        /// The attempt that asked for it.
+        /// The attempt that it was asked for.
         attempt: u32,
         /// What came of it.
         outcome: Prepared,
@@ -93,7 +94,7 @@ pub enum Prepared {
     /// It can never be sent: undecodable, unmappable, against the contract. A dead letter.
     Refused(Reason),
     /// Something that it needs cannot be had now, such as a look-up or a schema. Tried again as if the call had been
-    /// answered so; nothing was sent.
+    /// answered so, but nothing was sent: it never counts as an unknown outcome, and `Throttled` holds up preparing only.
     NotNow(Answer, AttemptLog),
 }
 
@@ -104,7 +105,7 @@ pub struct Settings {
     pub order: Order,
     /// What becomes of a key behind its dead letter.
     pub on_dead_letter: OnDeadLetter,
-    /// Most calls under way.
+    /// Most calls under way. As many records again are prepared ahead at most.
     pub in_flight_max: usize,
     /// Most records of all partitions that are fetched and not yet covered by a commit.
     pub window_records_max: usize,
@@ -120,7 +121,7 @@ pub struct Settings {
     pub request_deadline: Duration,
     /// Commit at least this often while there is something to commit.
     pub commit_every: Duration,
-    /// Longest `Retry-After` that is waited for without an alarm.
+    /// Longest `Retry-After` that is waited for without an alarm; a longer one is waited for as an outage.
     pub retry_after_max: Duration,
     /// What is sent is mapped by this (SHA-256, first 8 bytes); kept in the commit's metadata.
     pub fingerprint: u64,
@@ -142,8 +143,9 @@ pub enum Order {
 /// What becomes of a key behind its dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDeadLetter {
-    /// Its later records wait. Until parking is there: the partition pauses with a reason.
+    /// Its later records wait. Until parking is there, they wait in memory, the partition pauses with
+    /// [`crate::PauseReason::Held`], and the hold lasts as long as the assignment.
     Hold,
-    /// Its later records go on.
+    /// Its later records go on, as soon as the dead letter is durable.
     Continue,
 }

@@ -1,10 +1,31 @@
 //! The core of delivery: order, retry, dead letters, and what may be committed. A machine without clock, socket or
 //! thread: one [`Machine::handle`], one [`Machine::poll`].
+//! judges what a consumer did.
+//!
+//! Through the files, as a record goes: [`Machine`] takes it in; `assign` meets it in its partition (`partition`,
+//! `frontier`, `window`) and puts it into its `lane`; `schedule` says when it is prepared and sent; `settle` takes the
+//! answer, and either tries again (`retry`) or ends it; `commit` makes that durable (`metadata`).
 
+mod assign;
+mod commit;
+mod entry;
+mod frontier;
 mod input;
+mod lane;
+mod machine;
+mod metadata;
 mod output;
+mod partition;
 mod record;
+mod retry;
+mod schedule;
+mod settle;
+mod view;
+mod window;
 
 pub use input::{Input, OnDeadLetter, Order, Prepared, Settings};
+pub use machine::Machine;
+pub use metadata::{METADATA_BYTES_MAX, Metadata, MetadataError};
 pub use output::{Commit, CommitOffset, Final, Outcome, Output, PauseReason};
 pub use record::{Answer, AttemptLog, CommitId, Epoch, Key, Partition, Reason, RecordId, Time};
+pub use view::{Load, PartitionView, Stuck};

@@ -5,7 +5,8 @@ use crate::{AttemptLog, CommitId, Key, Partition, Reason, RecordId, Time};
 /// What the machine wants done.
 #[derive(Debug, Clone)]
 pub enum Output<R> {
-    /// Decode, filter, look up, map and validate this record, and say [`crate::Input::Prepared`].
+    /// Decode, filter, look up, map and validate this record, and say [`crate::Input::Prepared`]. The shell keeps the
+    /// request until it is asked to prepare the record again, or sees it in a commit's finals, or its assignment ends.
     Prepare {
         /// Which one.
         id: RecordId,
@@ -14,8 +15,8 @@ pub enum Output<R> {
         /// The record.
         record: R,
     },
-    /// Send the request that was prepared for this attempt or, after an unknown outcome, for the one before it, and say
-    /// [`crate::Input::Answered`].
+    /// Send the request that was last prepared for this record, and say [`crate::Input::Answered`]. After an unknown
+    /// outcome these are the bytes of the attempts before; the machine does not ask for others.
     Send {
         /// Which one.
         id: RecordId,
@@ -28,7 +29,8 @@ pub enum Output<R> {
     },
     /// Make this durable at once: all of it or nothing.
     Commit(Commit<R>),
-    /// Fetch nothing from this partition, for this reason. Replaces an earlier reason.
+    /// Fetch nothing from this partition, for this reason. Replaces an earlier reason. What was fetched already may still
+    /// be reported. A partition that was just assigned is fetched from until this says otherwise.
     Pause {
         /// The partition.
         partition: Partition,
@@ -112,10 +114,18 @@ pub enum Outcome {
 /// Why a partition is not fetched from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PauseReason {
-    /// As many records or bytes are under way as may be.
+    /// As many records or bytes are under way as may be, or as the commit's metadata has room for.
     Window,
     /// A record is out of patience; it is still tried. (Parking takes its place.)
     OutOfPatience {
+        /// Which one.
+        id: RecordId,
+        /// The last failure.
+        reason: Reason,
+    },
+    /// The system fails for everybody, as far as this record tells: it refuses our credential, or is not what it was said
+    /// to be, or has told us to wait longer than is waited for silently. The record is still tried.
+    Outage {
         /// Which one.
         id: RecordId,
         /// The last failure.
@@ -134,5 +144,14 @@ pub enum PauseReason {
         is: u32,
     },
     /// The committed metadata cannot be read; going on could send twice.
-    MetadataUnreadable,
+    MetadataUnreadable {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The machine or its shell is at odds with itself. Going on could lose a record or break the order of a key, so that
+    /// this partition does nothing any more, and commits nothing, until it is assigned anew.
+    InvariantBroken {
+        /// What does not hold.
+        what: String,
+    },
 }

@@ -1,0 +1,214 @@
+//! How a partition comes to us, takes records in, and leaves.
+
+use std::cmp::Reverse;
+
+use crate::entry::Entry;
+use crate::frontier::Met;
+use crate::lane::{LaneId, Place};
+use crate::machine::{Drain, Machine};
+use crate::partition::{Assigned, Leaving};
+use crate::{Epoch, Key, Output, Partition, PauseReason, RecordId, Time};
+
+impl<R: Clone> Machine<R> {
+    /// Takes a partition over as its earlier owner left it.
+    pub(crate) fn assigned(
+        &mut self,
+        epoch: Epoch,
+        partition: Partition,
+        offset: i64,
+        metadata: &str,
+        partitions: u32,
+    ) {
+        if self.partitions.get(&partition).is_some_and(|assigned| assigned.epoch >= epoch) {
+            self.stale_inputs += 1;
+            return;
+        }
+        self.forget(partition);
+        let mut assigned = Assigned::new(partition, epoch, partitions, offset);
+        // Empty where nothing was ever sent: `tieline apply` has committed the first offset.
+        if !metadata.is_empty() {
+            assigned.inherit(metadata, self.now.after(self.settings.request_deadline));
+        }
+        self.partitions.insert(partition, assigned);
+        self.pauses.insert(partition);
+        self.want_ceiling(partition);
+        match self.drain {
+            Drain::No => {}
+            Drain::Until(deadline) => self.leave(partition, deadline, false),
+            Drain::Over => self.leave(partition, self.now, false),
+        }
+    }
+
+    /// Meets a record, and puts it into its lane.
+    pub(crate) fn fetched(&mut self, id: RecordId, key: Option<Key>, bytes: usize, record: R) {
+        let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
+        if !assigned.is_working() {
+            return; // It is not committed either, and is fetched again by whoever comes next.
+        }
+        match assigned.frontier.meet(id.offset) {
+            Met::Unfinished => {}
+            Met::Final => {
+                if assigned.frontier.lowest() > assigned.committed {
+                    self.commits.dirty.insert(id.partition);
+                }
+                return;
+            }
+            Met::Backwards => {
+                let what = format!("offset {} came after {}", id.offset, assigned.frontier.next() - 1);
+                self.halt(id.partition, what);
+                return;
+            }
+        }
+        let maybe_applied = id.offset < assigned.inherited_ceiling;
+        let place = match LaneId::of(self.settings.order, key.as_ref()) {
+            Some(lane) => assigned.lanes.join(lane, id.offset),
+            None => {
+                assigned.laneless += 1;
+                Place::Head
+            }
+        };
+        assigned.bytes += bytes;
+        assigned.entries.insert(id.offset, Entry::new(key, bytes, record, maybe_applied));
+        let cramped = assigned.measure_room();
+        if self.window.take(bytes) {
+            self.pauses.extend(self.partitions.keys());
+        } else if cramped {
+            self.pauses.insert(id.partition);
+        }
+        self.want_ceiling(id.partition);
+        match place {
+            Place::Head => self.begin(id.partition, id.offset),
+            Place::Behind(before) => self.follow(id, before),
+            Place::Blocked => {}
+        }
+    }
+
+    fn follow(&mut self, id: RecordId, before: i64) {
+        let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
+        match assigned.entries.get_mut(&before) {
+            Some(entry) => entry.successor = Some(id.offset),
+            None => self.halt(id.partition, format!("offset {} waits behind {before}, which is not there", id.offset)),
+        }
+    }
+
+    /// The group takes a partition back.
+    pub(crate) fn revoke(&mut self, partition: Partition, deadline: Time) {
+        if self.partitions.contains_key(&partition) {
+            self.leave(partition, deadline, true);
+        } else {
+            self.released.push_back(partition);
+        }
+    }
+
+    /// Everything is to come to rest.
+    pub(crate) fn drain(&mut self, deadline: Time) {
+        self.drain = Drain::Until(deadline);
+        let partitions: Vec<Partition> = self.partitions.keys().copied().collect();
+        for partition in partitions {
+            self.leave(partition, deadline, false);
+        }
+    }
+
+    /// Begins nothing more in this partition. What is in flight may end.
+    fn leave(&mut self, partition: Partition, deadline: Time, revoked: bool) {
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return };
+        let leaving = match assigned.leaving {
+            Some(before) => Leaving {
+                deadline: before.deadline.min(deadline),
+                revoked: before.revoked || revoked,
+                closed: before.closed,
+            },
+            None => Leaving { deadline, revoked, closed: false },
+        };
+        assigned.leaving = Some(leaving);
+        self.leaving.insert(partition);
+        self.stop_work(partition);
+        self.close_if_quiet(partition);
+    }
+
+    /// Asks for the last commit of a partition that leaves, once nothing of it is under way and as far as there is
+    /// something to say.
+    pub(crate) fn close_if_quiet(&mut self, partition: Partition) {
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return };
+        let Some(leaving) = &mut assigned.leaving else { return };
+        if assigned.halted.is_some() {
+            leaving.closed = true; // Nothing is committed for it.
+            return;
+        }
+        if assigned.in_flight > 0 || assigned.committing.is_some() {
+            self.commits.urgent = true;
+            return;
+        }
+        if self.commits.dirty.contains(&partition) || assigned.ceiling_at_close() < assigned.ceiling {
+            self.commits.dirty.insert(partition);
+            self.commits.urgent = true;
+        } else if let Some(leaving) = &mut assigned.leaving {
+            leaving.closed = true;
+        }
+    }
+
+    /// Lets a partition go that is closed, or whose time is over.
+    pub(crate) fn next_release(&mut self) -> Option<Output<R>> {
+        if let Some(partition) = self.released.pop_front() {
+            return Some(Output::Released { partition });
+        }
+        let now = self.now;
+        while let Some((partition, leaving)) = self.leaving.iter().find_map(|partition| {
+            let leaving = self.partitions.get(partition)?.leaving?;
+            (leaving.closed || now >= leaving.deadline).then_some((*partition, leaving))
+        }) {
+            self.forget(partition);
+            if leaving.revoked {
+                return Some(Output::Released { partition });
+            }
+        }
+        let drained = matches!(self.drain, Drain::Until(_)) && self.partitions.is_empty();
+        drained.then(|| {
+            self.drain = Drain::Over;
+            Output::Drained
+        })
+    }
+
+    /// Drops all that is known of a partition. What is still under way for it is stale from now on.
+    pub(crate) fn forget(&mut self, partition: Partition) {
+        self.stop_work(partition);
+        self.leaving.remove(&partition);
+        self.commits.dirty.remove(&partition);
+        self.pauses.remove(&partition);
+        let Some(assigned) = self.partitions.remove(&partition) else { return };
+        self.in_flight -= assigned.in_flight;
+        self.preparing -= assigned.preparing;
+        self.commits.finals -= assigned.finals.len();
+        let (committing, committing_bytes) =
+            assigned.committing.as_ref().map_or((0, 0), |asked| (asked.finals.len(), asked.finals_bytes));
+        let records = assigned.entries.len() + assigned.finals.len() + committing;
+        let bytes = assigned.bytes + assigned.finals_bytes + committing_bytes;
+        if self.window.release(records, bytes) {
+            self.pauses.extend(self.partitions.keys());
+        }
+    }
+
+    /// Stops a partition whose state cannot be trusted: it neither sends nor commits, and says why.
+    pub(crate) fn halt(&mut self, partition: Partition, what: String) {
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return };
+        assigned.halted = Some(PauseReason::InvariantBroken { what });
+        self.pauses.insert(partition);
+        self.commits.dirty.remove(&partition);
+        self.stop_work(partition);
+        self.close_if_quiet(partition);
+    }
+
+    /// Empties the queues of a partition: nothing of it is prepared or sent any more.
+    fn stop_work(&mut self, partition: Partition) {
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return };
+        self.prepared -= assigned.to_send.len();
+        assigned.to_send.clear();
+        assigned.to_prepare.clear();
+        assigned.at_ceiling.clear();
+        assigned.in_prepare_ring = false;
+        assigned.in_send_ring = false;
+        self.prepare_ring.retain(|other| *other != partition);
+        self.send_ring.retain(|other| *other != partition);
+        self.timers.retain(|Reverse((_, id))| id.partition != partition);
+    }
+}

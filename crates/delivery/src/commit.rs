@@ -1,0 +1,232 @@
+//! What is made durable, and when: the finals, the offsets, and the metadata beside them.
+
+use std::collections::BTreeSet;
+
+use crate::lane::LaneId;
+use crate::machine::Machine;
+use crate::partition::{Assigned, Committing};
+use crate::{Commit, CommitId, CommitOffset, Epoch, Final, OnDeadLetter, Outcome, Output, Partition, Settings, Time};
+
+/// How far the send ceiling is raised above what was fetched, in offsets: so far that a commit passes before it is
+/// reached. At 100,000 records a second and a commit in 100 ms it is.
+const CEILING_AHEAD: i64 = 16_384;
+
+/// What is to be committed, and the commit that is under way.
+#[derive(Debug)]
+pub(crate) struct Commits {
+    /// Partitions of which a commit would say something new.
+    pub(crate) dirty: BTreeSet<Partition>,
+    /// Somebody waits for it: do not wait for the interval.
+    pub(crate) urgent: bool,
+    /// Records that are final, and not in a commit yet.
+    pub(crate) finals: usize,
+    last: Time,
+    /// Not before, since the last one failed.
+    from: Time,
+    failures: u32,
+    next: u64,
+    outstanding: Option<Outstanding>,
+}
+
+#[derive(Debug)]
+struct Outstanding {
+    id: CommitId,
+    members: Vec<(Partition, Epoch)>,
+}
+
+impl Commits {
+    pub(crate) fn new(now: Time) -> Self {
+        Self {
+            dirty: BTreeSet::new(),
+            urgent: false,
+            finals: 0,
+            last: now,
+            from: now,
+            failures: 0,
+            next: 1,
+            outstanding: None,
+        }
+    }
+
+    /// A record is final. Half a window of them is not made to wait: they hold up fetching.
+    pub(crate) fn note_final(&mut self, partition: Partition, window_records_max: usize, leaving: bool) {
+        self.dirty.insert(partition);
+        self.finals += 1;
+        self.urgent |= leaving || self.finals >= window_records_max.div_ceil(2);
+    }
+}
+
+impl<R: Clone> Machine<R> {
+    /// When the next commit is to be asked for, if there is something to commit. One at a time.
+    pub(crate) fn commit_at(&self) -> Option<Time> {
+        let commits = &self.commits;
+        if commits.outstanding.is_some() || commits.dirty.is_empty() {
+            return None;
+        }
+        let due = if commits.urgent { self.now } else { commits.last.after(self.settings.commit_every) };
+        Some(due.max(commits.from))
+    }
+
+    /// Has the ceiling of a partition raised by the next commit, if half of the way to it is used up; at once, if all is.
+    pub(crate) fn want_ceiling(&mut self, partition: Partition) {
+        let Some(assigned) = self.partitions.get(&partition).filter(|assigned| assigned.is_working()) else { return };
+        let left = assigned.ceiling_asked() - assigned.frontier.next();
+        if left < ceiling_ahead(&self.settings) / 2 {
+            self.commits.dirty.insert(partition);
+            self.commits.urgent |= left <= 0 && assigned.committing.is_none();
+        }
+    }
+
+    /// The next commit, if it is due.
+    pub(crate) fn next_commit(&mut self) -> Option<Output<R>> {
+        if self.commit_at()? > self.now {
+            return None;
+        }
+        let id = CommitId(self.commits.next);
+        let mut commit = Commit { id, offsets: Vec::new(), finals: Vec::new() };
+        let mut members = Vec::new();
+        for partition in std::mem::take(&mut self.commits.dirty) {
+            match self.propose(partition, &mut commit.finals) {
+                Proposal::Offset(offset, epoch) => {
+                    commit.offsets.push(offset);
+                    members.push((partition, epoch));
+                }
+                Proposal::Later => {
+                    self.commits.dirty.insert(partition);
+                }
+                Proposal::Nothing => {}
+            }
+        }
+        self.commits.last = self.now;
+        self.commits.urgent = false;
+        if members.is_empty() {
+            return None;
+        }
+        self.commits.next += 1;
+        self.commits.outstanding = Some(Outstanding { id, members });
+        Some(Output::Commit(commit))
+    }
+
+    /// What a commit says of a partition; its finals are added to those of the commit.
+    fn propose(&mut self, partition: Partition, finals: &mut Vec<Final<R>>) -> Proposal {
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return Proposal::Nothing };
+        if assigned.halted.is_some() {
+            return Proposal::Nothing;
+        }
+        let offset = assigned.frontier.lowest();
+        if offset < assigned.committed {
+            let what = format!("offset {offset} was to be committed after {}", assigned.committed);
+            self.halt(partition, what);
+            return Proposal::Nothing;
+        }
+        let closing = assigned.leaving.is_some() && assigned.in_flight == 0;
+        let ceiling = ceiling(assigned, closing, &self.settings);
+        let Some(metadata) = assigned.frontier.metadata(assigned.partitions, self.settings.fingerprint, ceiling) else {
+            return Proposal::Later;
+        };
+        let (taken, finals_bytes) = (std::mem::take(&mut assigned.finals), std::mem::take(&mut assigned.finals_bytes));
+        self.commits.finals -= taken.len();
+        finals.extend(taken.iter().cloned());
+        assigned.committing = Some(Committing { offset, ceiling, finals: taken, finals_bytes, closing });
+        Proposal::Offset(CommitOffset { partition, offset, metadata }, assigned.epoch)
+    }
+
+    /// A commit is durable.
+    pub(crate) fn committed(&mut self, id: CommitId) {
+        let Some(members) = self.take_outstanding(id) else { return };
+        self.commits.failures = 0;
+        let mut opened = false;
+        for (partition, epoch) in members {
+            let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| assigned.epoch == epoch) else {
+                continue;
+            };
+            let Some(committing) = assigned.committing.take() else { continue };
+            assigned.committed = committing.offset;
+            assigned.ceiling = committing.ceiling;
+            if let Some(leaving) = &mut assigned.leaving {
+                leaving.closed |= committing.closing;
+            }
+            opened |= self.window.release(committing.finals.len(), committing.finals_bytes);
+            self.go_on_behind(partition, &committing.finals);
+            self.go_on_below_ceiling(partition);
+            self.close_if_quiet(partition);
+        }
+        if opened {
+            self.pauses.extend(self.partitions.keys());
+        }
+    }
+
+    /// Lets lanes go on behind dead letters that are durable now. Held ones stay where they are: parking takes over here.
+    fn go_on_behind(&mut self, partition: Partition, finals: &[Final<R>]) {
+        if self.settings.on_dead_letter == OnDeadLetter::Hold {
+            return;
+        }
+        for dead in finals.iter().filter(|dead| matches!(dead.outcome, Outcome::Dead { .. })) {
+            let Some(lane) = LaneId::of(self.settings.order, dead.key.as_ref()) else { continue };
+            let Some(assigned) = self.partitions.get_mut(&partition) else { return };
+            if let Some(head) = assigned.lanes.unblock(&lane) {
+                self.begin(partition, head);
+            }
+        }
+    }
+
+    fn go_on_below_ceiling(&mut self, partition: Partition) {
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return };
+        for offset in std::mem::take(&mut assigned.at_ceiling) {
+            self.begin(partition, offset);
+        }
+    }
+
+    /// A commit was not made: all of it goes into the next one.
+    pub(crate) fn commit_failed(&mut self, id: CommitId) {
+        let Some(members) = self.take_outstanding(id) else { return };
+        self.commits.failures = self.commits.failures.saturating_add(1);
+        self.commits.from = self.now.after(self.backoff.after(self.commits.failures));
+        self.commits.urgent = true;
+        for (partition, epoch) in members {
+            let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| assigned.epoch == epoch) else {
+                continue;
+            };
+            let Some(mut committing) = assigned.committing.take() else { continue };
+            self.commits.finals += committing.finals.len();
+            committing.finals.append(&mut assigned.finals);
+            assigned.finals = committing.finals;
+            assigned.finals_bytes += committing.finals_bytes;
+            if assigned.halted.is_none() {
+                self.commits.dirty.insert(partition);
+            }
+        }
+    }
+
+    fn take_outstanding(&mut self, id: CommitId) -> Option<Vec<(Partition, Epoch)>> {
+        match self.commits.outstanding.take_if(|outstanding| outstanding.id == id) {
+            Some(outstanding) => Some(outstanding.members),
+            None => {
+                self.stale_inputs += 1;
+                None
+            }
+        }
+    }
+}
+
+enum Proposal {
+    Offset(CommitOffset, Epoch),
+    /// There is something, but its metadata does not fit yet: it has to wait until more is final.
+    Later,
+    Nothing,
+}
+
+/// The send ceiling that a commit makes durable.
+fn ceiling<R>(assigned: &Assigned<R>, closing: bool, settings: &Settings) -> i64 {
+    if closing {
+        return assigned.ceiling_at_close();
+    }
+    if assigned.leaving.is_some() {
+        return assigned.ceiling;
+    }
+    assigned.ceiling.max(assigned.frontier.next().saturating_add(ceiling_ahead(settings)))
+}
+
+fn ceiling_ahead(settings: &Settings) -> i64 {
+    CEILING_AHEAD.max(i64::try_from(settings.window_records_max).unwrap_or(i64::MAX).saturating_mul(2))
+}

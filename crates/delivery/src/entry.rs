@@ -1,0 +1,129 @@
+//! A record under way: all that the machine knows of it between its fetch and its final state.
+
+use crate::{AttemptLog, Key, Reason, Time};
+
+/// Attempts that are kept from the beginning, for people: what went wrong first.
+const ATTEMPTS_FIRST: usize = 3;
+
+/// Attempts that are kept from the end: how it stands now.
+const ATTEMPTS_LAST: usize = 20;
+
+/// Where a record is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Behind its lane's head.
+    Behind,
+    /// At the head, waits for a commit that raises the send ceiling above it.
+    AtCeiling,
+    /// At the head, waits for its turn to be prepared.
+    ToPrepare,
+    /// The shell prepares it.
+    Preparing,
+    /// There is a request, which waits for its turn to be sent.
+    ToSend,
+    /// The call is under way.
+    InFlight,
+    /// Waits for its time.
+    Resting,
+}
+
+/// A record under way.
+#[derive(Debug)]
+pub(crate) struct Entry<R> {
+    pub(crate) key: Option<Key>,
+    pub(crate) record: R,
+    pub(crate) bytes: usize,
+    pub(crate) stage: Stage,
+    /// The next one in its lane.
+    pub(crate) successor: Option<i64>,
+    /// Number of the attempt that is under way, or comes next; from 1.
+    pub(crate) attempt: u32,
+    /// An attempt may have been applied, and its outcome is not known.
+    pub(crate) maybe_applied: bool,
+    /// The shell has a request for it.
+    pub(crate) has_request: bool,
+    /// It was prepared at least once, and may end from now on.
+    pub(crate) begun: bool,
+    pub(crate) failing: Option<Box<Failing>>,
+    pub(crate) attempts: Vec<AttemptLog>,
+}
+
+/// A record that failed and is tried again.
+#[derive(Debug)]
+pub(crate) struct Failing {
+    /// When it failed first.
+    pub(crate) since: Time,
+    /// Since when each answer was a conflict.
+    pub(crate) conflict_since: Option<Time>,
+    /// How many calls had been applied in all when it failed first.
+    pub(crate) applied_before: u64,
+    /// How often it has failed.
+    pub(crate) failures: u32,
+    pub(crate) reason: Reason,
+    pub(crate) retry_at: Time,
+    /// Why it keeps its partition from being fetched, if it does.
+    pub(crate) stuck: Option<StuckBy>,
+}
+
+/// Why a failing record keeps its partition from being fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StuckBy {
+    /// It has failed for longer than it should.
+    Patience,
+    /// The failure is not this record's.
+    Outage,
+}
+
+impl<R> Entry<R> {
+    pub(crate) fn new(key: Option<Key>, bytes: usize, record: R, maybe_applied: bool) -> Self {
+        Self {
+            key,
+            record,
+            bytes,
+            stage: Stage::Behind,
+            successor: None,
+            attempt: 1,
+            maybe_applied,
+            has_request: false,
+            begun: false,
+            failing: None,
+            attempts: Vec::new(),
+        }
+    }
+
+    /// Whether the next attempt is a request made anew. What may have been applied is sent again as it was; what is known
+    /// not to be applied is mapped anew, so that a look-up or a mapping that was put right reaches it.
+    pub(crate) fn needs_preparing(&self) -> bool {
+        !(self.maybe_applied && self.has_request)
+    }
+
+    /// How many attempts have been answered and counted.
+    pub(crate) fn attempts_total(&self) -> u32 {
+        self.attempt - 1
+    }
+
+    /// Counts the attempt that is under way, and keeps what is known of it.
+    pub(crate) fn count_attempt(&mut self, log: AttemptLog) {
+        self.attempt = self.attempt.saturating_add(1);
+        if self.attempts.len() == ATTEMPTS_FIRST + ATTEMPTS_LAST {
+            self.attempts.remove(ATTEMPTS_FIRST);
+        }
+        self.attempts.push(log);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_3_attempts_and_the_last_20_are_kept() {
+        let mut entry = Entry::new(None, 0, (), false);
+        for at_ms in 1..=100 {
+            entry.count_attempt(AttemptLog { at_ms, status: None, excerpt: String::new() });
+        }
+        let kept: Vec<i64> = entry.attempts.iter().map(|log| log.at_ms).collect();
+        assert_eq!(kept, [vec![1, 2, 3], (81..=100).collect()].concat());
+        assert_eq!(entry.attempts_total(), 100);
+    }
+}

@@ -1,0 +1,212 @@
+//! A partition that is assigned to us: its records, lanes and queues, what is committed of it, why it is not fetched.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use crate::entry::{Entry, StuckBy};
+use crate::frontier::Frontier;
+use crate::lane::Lanes;
+use crate::{Epoch, Final, Metadata, Partition, PauseReason, RecordId, Time};
+
+/// How much room the metadata must have again, in records under way, before a partition without room is fetched again.
+const ROOM_AGAIN: usize = 64;
+
+/// A partition of ours.
+#[derive(Debug)]
+pub(crate) struct Assigned<R> {
+    pub(crate) partition: Partition,
+    pub(crate) epoch: Epoch,
+    /// Of the topic: goes into the metadata.
+    pub(crate) partitions: u32,
+    /// Of the mapping that sent before us; none if nobody did.
+    pub(crate) fingerprint_before: Option<u64>,
+
+    /// What is under way, by offset. Never iterated over.
+    pub(crate) entries: HashMap<i64, Entry<R>>,
+    pub(crate) frontier: Frontier,
+    pub(crate) lanes: Lanes,
+    /// How many records have no lane.
+    pub(crate) laneless: usize,
+    /// Heads of lanes that wait for their turn.
+    pub(crate) to_prepare: VecDeque<i64>,
+    pub(crate) to_send: VecDeque<i64>,
+    pub(crate) at_ceiling: VecDeque<i64>,
+    /// Whether it stands in the machine's ring for preparing, for sending.
+    pub(crate) in_prepare_ring: bool,
+    pub(crate) in_send_ring: bool,
+    pub(crate) preparing: usize,
+    pub(crate) in_flight: usize,
+    /// How many records were prepared at least once.
+    pub(crate) begun: usize,
+    /// Of the entries, in the window.
+    pub(crate) bytes: usize,
+
+    /// What an earlier owner may have sent may still be under way until then.
+    pub(crate) unknown_until: Time,
+    /// What is not final below this may have been sent by an earlier owner.
+    pub(crate) inherited_ceiling: i64,
+    /// The durable send ceiling: nothing at or above it is sent.
+    pub(crate) ceiling: i64,
+    /// The durable committed offset.
+    pub(crate) committed: i64,
+    /// What is final, and not in a commit yet.
+    pub(crate) finals: Vec<Final<R>>,
+    pub(crate) finals_bytes: usize,
+    pub(crate) committing: Option<Committing<R>>,
+
+    /// Failing records that keep it from being fetched.
+    pub(crate) stuck: BTreeSet<i64>,
+    /// Dead letters that hold their key.
+    pub(crate) held: BTreeSet<i64>,
+    /// The metadata has no room.
+    pub(crate) cramped: bool,
+    /// It does nothing any more, for this reason.
+    pub(crate) halted: Option<PauseReason>,
+    /// What the shell was told last.
+    pub(crate) told: Option<PauseReason>,
+    pub(crate) leaving: Option<Leaving>,
+}
+
+/// What was asked to be made durable of a partition.
+#[derive(Debug)]
+pub(crate) struct Committing<R> {
+    pub(crate) offset: i64,
+    pub(crate) ceiling: i64,
+    pub(crate) finals: Vec<Final<R>>,
+    pub(crate) finals_bytes: usize,
+    /// It is the last one of a partition that leaves.
+    pub(crate) closing: bool,
+}
+
+/// How a partition leaves us.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leaving {
+    pub(crate) deadline: Time,
+    /// All that could be committed is.
+    pub(crate) closed: bool,
+    /// The group waits to be told.
+    pub(crate) revoked: bool,
+}
+
+impl<R> Assigned<R> {
+    pub(crate) fn new(partition: Partition, epoch: Epoch, partitions: u32, committed: i64) -> Self {
+        Self {
+            partition,
+            epoch,
+            partitions,
+            fingerprint_before: None,
+            entries: HashMap::new(),
+            frontier: Frontier::fresh(committed),
+            lanes: Lanes::default(),
+            laneless: 0,
+            to_prepare: VecDeque::new(),
+            to_send: VecDeque::new(),
+            at_ceiling: VecDeque::new(),
+            in_prepare_ring: false,
+            in_send_ring: false,
+            preparing: 0,
+            in_flight: 0,
+            begun: 0,
+            bytes: 0,
+            unknown_until: Time::default(),
+            inherited_ceiling: committed,
+            ceiling: committed,
+            committed,
+            finals: Vec::new(),
+            finals_bytes: 0,
+            committing: None,
+            stuck: BTreeSet::new(),
+            held: BTreeSet::new(),
+            cramped: false,
+            halted: None,
+            told: None,
+            leaving: None,
+        }
+    }
+
+    /// Takes over what an earlier owner committed, or halts where that cannot be taken over.
+    pub(crate) fn inherit(&mut self, metadata: &str, unknown_until: Time) {
+        let metadata = match Metadata::parse(metadata) {
+            Ok(metadata) if metadata.base == self.committed => metadata,
+            Ok(metadata) => {
+                let what =
+                    format!("it was written beside offset {}, and stands beside {}", metadata.base, self.committed);
+                self.halted = Some(PauseReason::MetadataUnreadable { what });
+                return;
+            }
+            Err(error) => {
+                self.halted = Some(PauseReason::MetadataUnreadable { what: error.to_string() });
+                return;
+            }
+        };
+        if metadata.partitions != self.partitions {
+            self.halted = Some(PauseReason::PartitionsChanged { was: metadata.partitions, is: self.partitions });
+        }
+        self.fingerprint_before = Some(metadata.fingerprint);
+        self.frontier = Frontier::inherit(&metadata);
+        self.inherited_ceiling = metadata.ceiling;
+        self.ceiling = metadata.ceiling;
+        self.unknown_until = unknown_until;
+    }
+
+    pub(crate) fn id(&self, offset: i64) -> RecordId {
+        RecordId { epoch: self.epoch, partition: self.partition, offset }
+    }
+
+    /// Whether it takes records in, and prepares and sends them.
+    pub(crate) fn is_working(&self) -> bool {
+        self.halted.is_none() && self.leaving.is_none()
+    }
+
+    /// The next record to prepare: the first that waits or, where the metadata has no room for more under way, only the
+    /// lowest one of all, whose end makes room.
+    pub(crate) fn next_to_prepare(&mut self) -> Option<i64> {
+        if self.frontier.has_room(self.begun) {
+            return self.to_prepare.pop_front();
+        }
+        let oldest = self.frontier.oldest()?;
+        let place = self.to_prepare.iter().position(|offset| *offset == oldest)?;
+        self.to_prepare.remove(place)
+    }
+
+    /// Looks whether the metadata has room for more. True if that has changed.
+    pub(crate) fn measure_room(&mut self) -> bool {
+        let cramped = !self.frontier.has_room(self.begun + if self.cramped { ROOM_AGAIN } else { 0 });
+        std::mem::replace(&mut self.cramped, cramped) != cramped
+    }
+
+    /// Why nothing is fetched from it, the gravest reason first.
+    pub(crate) fn pause_reason(&self, window_full: bool) -> Option<PauseReason> {
+        if let Some(reason) = &self.halted {
+            return Some(reason.clone());
+        }
+        if let Some(offset) = self.held.first() {
+            return Some(PauseReason::Held { id: self.id(*offset) });
+        }
+        if let Some((offset, failing)) = self.stuck.first().and_then(|offset| {
+            let failing = self.entries.get(offset)?.failing.as_ref()?;
+            Some((*offset, failing))
+        }) {
+            let (id, reason) = (self.id(offset), failing.reason.clone());
+            return Some(match failing.stuck {
+                Some(StuckBy::Outage) => PauseReason::Outage { id, reason },
+                Some(StuckBy::Patience) | None => PauseReason::OutOfPatience { id, reason },
+            });
+        }
+        (window_full || self.cramped).then_some(PauseReason::Window)
+    }
+
+    /// The ceiling that is durable, or was asked to be.
+    pub(crate) fn ceiling_asked(&self) -> i64 {
+        self.committing.as_ref().map_or(self.ceiling, |committing| committing.ceiling)
+    }
+
+    /// The lowest ceiling that tells the truth once nothing more is sent: the next owner has to wait for nothing else.
+    pub(crate) fn ceiling_at_close(&self) -> i64 {
+        if self.frontier.next() < self.inherited_ceiling {
+            return self.inherited_ceiling;
+        }
+        let unknown = |offset: &i64| self.entries.get(offset).is_some_and(|entry| entry.maybe_applied);
+        let highest = self.frontier.unfinished().filter(unknown).last();
+        highest.map_or(self.frontier.lowest(), |offset| offset + 1)
+    }
+}

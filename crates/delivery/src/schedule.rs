@@ -1,0 +1,164 @@
+//! Whose turn it is: when a record is prepared, when it is sent, and in which order partitions and lanes take turns.
+//!
+//! Each partition stands in a ring and has one turn after another; within it, heads of lanes queue up, and a lane has one
+//! record in the queue at most. So no key and no partition waits for more than one turn of each other one.
+
+use std::cmp::Reverse;
+
+use crate::entry::Stage;
+use crate::lane::LaneId;
+use crate::machine::Machine;
+use crate::{Output, Partition};
+
+impl<R: Clone> Machine<R> {
+    /// A record came to the head of its lane: it goes as far as it may.
+    pub(crate) fn begin(&mut self, partition: Partition, offset: i64) {
+        let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| assigned.is_working()) else {
+            return;
+        };
+        let id = assigned.id(offset);
+        let Some(entry) = assigned.entries.get_mut(&offset) else { return };
+        if entry.maybe_applied && self.now < assigned.unknown_until {
+            // The old owner's call may still be under way, and reach the system after a later record's.
+            entry.stage = Stage::Resting;
+            self.timers.push(Reverse((assigned.unknown_until, id)));
+        } else if offset >= assigned.ceiling {
+            entry.stage = Stage::AtCeiling;
+            assigned.at_ceiling.push_back(offset);
+            self.commits.dirty.insert(partition);
+            self.commits.urgent = true;
+        } else {
+            self.queue(partition, offset);
+        }
+    }
+
+    /// Queues a record for its next step: to be prepared or, where there is a request that has to be sent again, sent.
+    pub(crate) fn queue(&mut self, partition: Partition, offset: i64) {
+        let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| assigned.is_working()) else {
+            return;
+        };
+        let Some(entry) = assigned.entries.get_mut(&offset) else { return };
+        if entry.needs_preparing() {
+            entry.stage = Stage::ToPrepare;
+            assigned.to_prepare.push_back(offset);
+            self.want_prepare_turn(partition);
+        } else {
+            self.queue_send(partition, offset);
+        }
+    }
+
+    /// Queues a record whose request is there.
+    pub(crate) fn queue_send(&mut self, partition: Partition, offset: i64) {
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return };
+        let Some(entry) = assigned.entries.get_mut(&offset) else { return };
+        entry.stage = Stage::ToSend;
+        assigned.to_send.push_back(offset);
+        self.prepared += 1;
+        if !std::mem::replace(&mut assigned.in_send_ring, true) {
+            self.send_ring.push_back(partition);
+        }
+    }
+
+    /// Gives a partition a place in the ring for preparing, if it has something to prepare.
+    pub(crate) fn want_prepare_turn(&mut self, partition: Partition) {
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return };
+        if !assigned.to_prepare.is_empty() && !std::mem::replace(&mut assigned.in_prepare_ring, true) {
+            self.prepare_ring.push_back(partition);
+        }
+    }
+
+    /// Brings on what has rested long enough.
+    pub(crate) fn wake_rested(&mut self) {
+        while let Some(Reverse((at, id))) = self.timers.peek().copied()
+            && at <= self.now
+        {
+            self.timers.pop();
+            let assigned = self.partitions.get(&id.partition);
+            let entry = assigned.and_then(|assigned| assigned.entries.get(&id.offset));
+            if entry.is_some_and(|entry| entry.stage == Stage::Resting) {
+                self.queue(id.partition, id.offset);
+            }
+        }
+    }
+
+    /// The next record to prepare. Prepared ahead are at most as many as may be in flight.
+    pub(crate) fn next_prepare(&mut self) -> Option<Output<R>> {
+        if self.now < self.prepare_from || self.preparing + self.prepared >= self.in_flight_max() {
+            return None;
+        }
+        while let Some(partition) = self.prepare_ring.pop_front() {
+            let Some(assigned) = self.partitions.get_mut(&partition) else { continue };
+            let Some(offset) = assigned.next_to_prepare() else {
+                // It has nothing, or no room: then it comes back when one of its records ends.
+                assigned.in_prepare_ring = false;
+                continue;
+            };
+            let id = assigned.id(offset);
+            let Some(entry) = assigned.entries.get_mut(&offset) else { continue };
+            entry.stage = Stage::Preparing;
+            assigned.begun += usize::from(!std::mem::replace(&mut entry.begun, true));
+            assigned.preparing += 1;
+            self.preparing += 1;
+            self.prepare_ring.push_back(partition);
+            return Some(Output::Prepare { id, attempt: entry.attempt, record: entry.record.clone() });
+        }
+        None
+    }
+
+    /// The next request to send.
+    pub(crate) fn next_send(&mut self) -> Option<Output<R>> {
+        if self.now < self.send_from || self.in_flight >= self.in_flight_max() {
+            return None;
+        }
+        while let Some(partition) = self.send_ring.pop_front() {
+            let Some(assigned) = self.partitions.get_mut(&partition) else { continue };
+            let Some(offset) = assigned.to_send.pop_front() else {
+                assigned.in_send_ring = false;
+                continue;
+            };
+            self.prepared -= 1;
+            self.send_ring.push_back(partition);
+            if let Err(what) = self.check_send(partition, offset) {
+                self.halt(partition, what);
+                continue;
+            }
+            return self.send(partition, offset);
+        }
+        None
+    }
+
+    fn send(&mut self, partition: Partition, offset: i64) -> Option<Output<R>> {
+        let assigned = self.partitions.get_mut(&partition)?;
+        let id = assigned.id(offset);
+        let entry = assigned.entries.get_mut(&offset)?;
+        entry.stage = Stage::InFlight;
+        assigned.in_flight += 1;
+        self.in_flight += 1;
+        Some(Output::Send {
+            id,
+            attempt: entry.attempt,
+            maybe_applied: entry.maybe_applied,
+            record: entry.record.clone(),
+        })
+    }
+
+    /// What guards against disorder and against a call that nobody would know of after a crash.
+    fn check_send(&self, partition: Partition, offset: i64) -> Result<(), String> {
+        let Some(assigned) = self.partitions.get(&partition) else { return Ok(()) };
+        let Some(entry) = assigned.entries.get(&offset) else {
+            return Err(format!("offset {offset} was to be sent, and is not there"));
+        };
+        if offset >= assigned.ceiling {
+            return Err(format!("offset {offset} was to be sent at the send ceiling {}", assigned.ceiling));
+        }
+        let lane = LaneId::of(self.settings.order, entry.key.as_ref());
+        if lane.is_some_and(|lane| !assigned.lanes.is_head(&lane, offset)) {
+            return Err(format!("offset {offset} was to be sent before an earlier one of its key"));
+        }
+        Ok(())
+    }
+
+    fn in_flight_max(&self) -> usize {
+        self.settings.in_flight_max.max(1)
+    }
+}

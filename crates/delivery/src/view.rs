@@ -1,0 +1,133 @@
+//! What can be seen of a machine from outside: for metrics, `tieline dev` and operators.
+
+use std::time::Duration;
+
+use crate::entry::StuckBy;
+use crate::machine::Machine;
+use crate::{Epoch, Key, Partition, PauseReason, Reason, RecordId, Time};
+
+/// How much is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Keys with a record that is not final, or behind a held dead letter. A record without a key counts as one.
+    pub keys: usize,
+    /// Of these, those that have no call under way.
+    pub keys_waiting: usize,
+    /// Calls under way.
+    pub in_flight: usize,
+    /// Records that the shell prepares.
+    pub preparing: usize,
+    /// Records with a request that waits for its turn.
+    pub prepared: usize,
+    /// Records that wait for a time: to be tried again, or for an old owner's call to be over.
+    pub resting: usize,
+    /// Records that are fetched and not yet covered by a commit.
+    pub buffered_records: usize,
+    /// Their bytes.
+    pub buffered_bytes: usize,
+}
+
+/// Where a partition stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionView {
+    /// Which one.
+    pub partition: Partition,
+    /// Its assignment.
+    pub epoch: Epoch,
+    /// The durable committed offset.
+    pub committed: i64,
+    /// The lowest offset that is not final: what the next commit says.
+    pub frontier: i64,
+    /// One more than the last offset that was fetched.
+    pub fetched_to: i64,
+    /// Nothing at or above this offset is sent before a commit has raised it.
+    pub send_ceiling: i64,
+    /// Why nothing is fetched from it, if so.
+    pub paused: Option<PauseReason>,
+    /// The lowest offset that was fetched and is not final.
+    pub oldest_unfinished: Option<i64>,
+    /// The fingerprint of the mapping that sent before this assignment, if anything was.
+    pub fingerprint_before: Option<u64>,
+    /// The group takes it back, or the machine drains.
+    pub leaving: bool,
+}
+
+/// A record that keeps its partition from being fetched. It is still tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stuck {
+    /// Which one.
+    pub id: RecordId,
+    /// Its key.
+    pub key: Option<Key>,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// The last failure.
+    pub reason: Reason,
+    /// Whether the failure is the system's for everybody, as far as can be told, rather than this record's.
+    pub outage: bool,
+    /// For how long it has failed.
+    pub failing_for: Duration,
+    /// When it is tried again.
+    pub retry_at: Time,
+}
+
+impl<R> Machine<R> {
+    /// How much is under way.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let keys = self.partitions.values().map(|assigned| assigned.lanes.len() + assigned.laneless).sum::<usize>();
+        Load {
+            keys,
+            keys_waiting: keys.saturating_sub(self.in_flight),
+            in_flight: self.in_flight,
+            preparing: self.preparing,
+            prepared: self.prepared,
+            resting: self.timers.len(),
+            buffered_records: self.window.records(),
+            buffered_bytes: self.window.bytes(),
+        }
+    }
+
+    /// Where each partition stands, in their order.
+    pub fn partitions(&self) -> impl Iterator<Item = PartitionView> {
+        self.partitions.values().map(|assigned| PartitionView {
+            partition: assigned.partition,
+            epoch: assigned.epoch,
+            committed: assigned.committed,
+            frontier: assigned.frontier.lowest(),
+            fetched_to: assigned.frontier.next(),
+            send_ceiling: assigned.ceiling,
+            paused: assigned.pause_reason(self.window.is_full()),
+            oldest_unfinished: assigned.frontier.oldest(),
+            fingerprint_before: assigned.fingerprint_before,
+            leaving: assigned.leaving.is_some(),
+        })
+    }
+
+    /// The records that keep their partition from being fetched, in order of partition and offset.
+    #[must_use]
+    pub fn stuck(&self) -> Vec<Stuck> {
+        let stuck = self.partitions.values().flat_map(|assigned| {
+            assigned.stuck.iter().filter_map(|offset| {
+                let entry = assigned.entries.get(offset)?;
+                let failing = entry.failing.as_ref()?;
+                Some(Stuck {
+                    id: assigned.id(*offset),
+                    key: entry.key.clone(),
+                    attempts: entry.attempts_total(),
+                    reason: failing.reason.clone(),
+                    outage: failing.stuck == Some(StuckBy::Outage),
+                    failing_for: self.now.since(failing.since),
+                    retry_at: failing.retry_at,
+                })
+            })
+        });
+        stuck.collect()
+    }
+
+    /// How many inputs came for an assignment, an attempt or a commit that was over.
+    #[must_use]
+    pub fn stale_inputs(&self) -> u64 {
+        self.stale_inputs
+    }
+}

@@ -1,0 +1,10 @@
+//! The rules of delivery, each as a sentence: a bench drives one machine by hand.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::single_range_in_vec_init, missing_docs)]
+
+mod answers;
+mod bench;
+mod commits;
+mod leaving;
+mod order;
+mod takeover;
+mod window;

@@ -1,0 +1,131 @@
+//! What waits for what.
+
+use tieline_delivery::{OnDeadLetter, Order, Outcome, PauseReason, Prepared};
+
+use crate::bench::{Bench, reason, secs, status};
+
+#[test]
+fn a_key_waits_behind_its_own_failure_and_no_other() {
+    let mut c = Bench::one_partition();
+    c.fetch([(0, "acme"), (1, "globex"), (2, "acme")]);
+    assert_eq!(c.sent(), [0, 1]); // acme's second record waits for its first
+
+    c.answer(1, status(201));
+    c.answer(0, status(503));
+    assert!(c.sent().is_empty()); // the retry is not due yet
+    assert_eq!(c.committed(), 0); // 1 is done, but not what is before it
+
+    c.advance(secs(1));
+    assert_eq!(c.sent(), [0]); // the same record again, before its successor
+    c.answer(0, status(201));
+    assert_eq!(c.sent(), [2]);
+}
+
+#[test]
+fn records_without_a_key_wait_for_nothing() {
+    let mut c = Bench::one_partition();
+    c.fetch([(0, ""), (1, ""), (2, "")]);
+    assert_eq!(c.sent(), [0, 1, 2]);
+}
+
+#[test]
+fn order_partition_is_one_lane_for_each_partition() {
+    let mut c = Bench::with(|settings| settings.order = Order::Partition);
+    c.assign(1, 0, "");
+    c.fetch_from(1, 0, "initech");
+    c.fetch([(0, "acme"), (1, ""), (2, "globex")]);
+    assert_eq!(c.sent_of_all(), [(1, 0), (0, 0)]);
+    c.answer_of(0, 0, status(201));
+    assert_eq!(c.sent_of_all(), [(0, 1)]);
+}
+
+#[test]
+fn order_none_holds_nothing_up() {
+    let mut c = Bench::with(|settings| settings.order = Order::None);
+    c.fetch([(0, "acme"), (1, "acme"), (2, "acme")]);
+    assert_eq!(c.sent(), [0, 1, 2]);
+    c.answer(0, status(503));
+    c.answer(1, status(201));
+    c.answer(2, status(201));
+    assert_eq!(c.committed(), 0);
+}
+
+#[test]
+fn no_more_calls_than_allowed_are_under_way() {
+    let mut c = Bench::with(|settings| settings.in_flight_max = 2);
+    c.fetch([(0, "a"), (1, "b"), (2, "c"), (3, "d"), (4, "e")]);
+    assert_eq!(c.sent(), [0, 1]);
+    assert_eq!(c.prepared, [0, 1, 2, 3]); // and as many are prepared ahead
+    c.answer(1, status(201));
+    assert_eq!(c.sent(), [2]);
+}
+
+#[test]
+fn a_busy_partition_does_not_starve_another() {
+    let mut c = Bench::with(|settings| settings.in_flight_max = 1);
+    c.assign(1, 0, "");
+    c.sent_of_all();
+    for offset in 0..100 {
+        c.fetch_from(0, offset, "");
+    }
+    c.fetch_from(1, 0, "");
+    let mut turns = 0;
+    while let Some((partition, offset)) = c.sent_of_all().pop()
+        && partition == 0
+    {
+        c.answer_of(0, offset, status(201));
+        turns += 1;
+    }
+    assert!(turns <= 3, "partition 1 had to wait for {turns} turns of partition 0");
+}
+
+#[test]
+fn a_busy_key_does_not_starve_another() {
+    let mut c = Bench::with(|settings| settings.in_flight_max = 1);
+    for offset in 0..50 {
+        c.fetch_from(0, offset, "acme");
+    }
+    c.fetch_from(0, 50, "globex");
+    assert_eq!(c.sent(), [0]);
+    c.answer(0, status(201));
+    assert_eq!(c.sent(), [50]);
+}
+
+#[test]
+fn behind_a_dead_letter_the_key_goes_on_once_that_is_durable() {
+    let mut c = Bench::one_partition();
+    c.commits_by_itself = false;
+    c.prepare_as(0, Prepared::Refused(reason("unmappable")));
+    c.fetch([(0, "acme"), (1, "acme")]);
+    assert!(c.sent().is_empty());
+    c.advance(secs(1));
+    assert!(c.sent().is_empty()); // asked for, but not durable: after a crash now, 0 would be tried again
+    c.commit_is_made(true);
+    assert_eq!(c.sent(), [1]);
+    assert_eq!(c.finals, [(0, Outcome::Dead { reason: reason("unmappable"), applied: false })]);
+}
+
+#[test]
+fn hold_keeps_the_key_behind_its_dead_letter_and_lets_the_others_go() {
+    let mut c = Bench::with(|settings| settings.on_dead_letter = OnDeadLetter::Hold);
+    c.fetch([(0, "acme"), (1, "acme"), (2, "globex")]);
+    c.answer(0, status(422));
+    c.answer(2, status(201));
+    c.sent();
+    c.fetch([(3, "acme"), (4, "globex")]); // fetched before the pause reached the fetcher
+    c.advance(secs(100));
+    assert_eq!(c.sent(), [4]);
+    assert_eq!(c.paused_by(), Some(&PauseReason::Held { id: c.id(0, 0) }));
+    assert_eq!(c.committed(), 1);
+}
+
+#[test]
+fn hold_does_not_hold_what_has_no_key() {
+    let mut c = Bench::with(|settings| settings.on_dead_letter = OnDeadLetter::Hold);
+    c.fetch([(0, ""), (1, "")]);
+    c.answer(0, status(422));
+    c.answer(1, status(201));
+    c.advance(secs(1));
+    assert_eq!(c.paused_by(), None);
+    assert_eq!(c.committed(), 2);
+}
