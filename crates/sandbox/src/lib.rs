@@ -3,5 +3,6 @@
 
 pub mod broker;
 pub mod http;
+pub mod recorder;
 pub mod registry;
 pub mod systems;
