@@ -12,6 +12,8 @@ mod judge;
 mod look_up;
 mod retry_after;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub use crate::http::CredentialError;
 pub use client::{Reply, Request, SystemClient, SystemClientError};
