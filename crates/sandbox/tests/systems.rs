@@ -43,6 +43,8 @@ async fn what_it_did_not_make_is_shown_from_its_seed_or_by_example() {
     assert_eq!(erp.json("/v2/users/user-7").await.1["name"], "Dana Weiss");
     assert_eq!(erp.json("/v2/users/user-8").await.1["name"], "Sam Okafor"); // of the spec's seed
     assert_eq!(erp.json("/v2/users/stranger").await, (200, json!({ "id": "stranger", "name": "An example" })));
+    let changed = erp.call(Method::PATCH, "/v2/users/other").json(&json!({ "phone": "1" })).send().await.unwrap();
+    assert_eq!(changed.json::<Value>().await.unwrap(), json!({ "id": "other", "name": "An example", "phone": "1" }));
 }
 
 #[tokio::test]
@@ -281,6 +283,11 @@ fn document() -> Value {
                 "delete": { "operationId": "deleteProject", "parameters": id, "responses": { "204": { "description": "" } } }
             },
             "/v2/users/{id}": {
+                "patch": {
+                    "operationId": "changeUser", "parameters": id,
+                    "requestBody": { "content": { "application/json": { "schema": { "type": "object" } } } },
+                    "responses": { "200": answer("#/components/schemas/User") }
+                },
                 "get": {
                     "operationId": "getUser", "parameters": id,
                     "responses": { "200": { "description": "", "content": { "application/json": {
@@ -301,6 +308,10 @@ fn document() -> Value {
                     "budget": { "type": "number" },
                     "createdAt": { "type": "string", "format": "date-time", "readOnly": true }
                 }
+            },
+            "User": {
+                "type": "object", "required": ["id", "name"],
+                "properties": { "id": { "type": "string" }, "name": { "type": "string" }, "phone": { "type": "string" } }
             },
             "Projects": {
                 "type": "object", "required": ["items"],

@@ -37,7 +37,7 @@ impl Making<'_> {
     /// A new object with the id in it, and the id; the request itself where the operation answers without a body.
     pub fn object(&self, id: Option<&str>) -> (String, Value) {
         let payload = success(self.operation).1.and_then(|response| response.payload.as_ref());
-        let (Some(payload), Some(media_type)) = (payload, self.media_type()) else {
+        let (Some(payload), Some(media_type)) = (payload, self.media_type(self.operation)) else {
             return (id.map_or_else(|| self.readable_id(), str::to_owned), self.request.clone());
         };
         let maker = Maker { root: &self.contract.document, now_ms: self.now_ms, serial: self.serial };
@@ -96,18 +96,21 @@ impl Making<'_> {
         members
     }
 
-    /// The first example that the operation's author gave for its answer.
+    /// The first example that the operation's author gave for its answer, or for that of another one on the same path.
     fn example(&self) -> Option<&Value> {
-        let media_type = self.media_type()?;
-        let named = media_type["examples"].as_object().and_then(|examples| examples.values().next());
-        media_type.get("example").or_else(|| resolve(&self.contract.document, named?).get("value"))
+        let same_path = self.contract.operations.iter().map(|other| &**other).filter(|o| o.path == self.operation.path);
+        std::iter::once(self.operation).chain(same_path).find_map(|operation| {
+            let media_type = self.media_type(operation)?;
+            let named = media_type["examples"].as_object().and_then(|examples| examples.values().next());
+            media_type.get("example").or_else(|| resolve(&self.contract.document, named?).get("value"))
+        })
     }
 
-    /// The answer's schema and examples as the document has them: a validator's schema has lost what it does not judge by.
-    fn media_type(&self) -> Option<&Value> {
+    /// An answer's schema and examples as the document has them: a validator's schema has lost what it does not judge by.
+    fn media_type(&self, operation: &Operation) -> Option<&Value> {
         let document = &*self.contract.document;
-        let operation = &document["paths"][&self.operation.path][self.operation.method.to_lowercase()];
-        let (_, response) = success(self.operation);
+        let (_, response) = success(operation);
+        let operation = &document["paths"][&operation.path][operation.method.to_lowercase()];
         let response = resolve(document, &operation["responses"][&response?.status]);
         response["content"].as_object()?.iter().find(|(name, _)| name.starts_with("application/json")).map(|(_, m)| m)
     }
