@@ -53,7 +53,7 @@ pub struct Webhook {
 }
 
 /// How a webhook proves who sent it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Verify {
     /// Standard Webhooks, `v1` (HMAC-SHA256): `webhook-id`, `webhook-timestamp`, `webhook-signature`. The secret is
     /// `whsec_` and base 64. Several secrets while they are rotated.
@@ -68,7 +68,7 @@ pub enum Verify {
 }
 
 /// An HMAC scheme as vendors have them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Hmac {
     /// The secrets that are accepted, as their UTF-8 bytes.
     pub secrets: Vec<Secret>,

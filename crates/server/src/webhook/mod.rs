@@ -7,6 +7,7 @@ mod accept;
 mod body;
 mod headers;
 mod hmac;
+mod hook;
 mod json;
 mod metrics;
 mod refusal;
@@ -17,5 +18,6 @@ mod verify;
 pub mod standard_webhooks;
 
 pub use accept::{Accept, Accepting};
-pub use routes::{Endpoint, WebhooksError, webhooks};
+pub use hook::{Endpoint, Hook};
+pub use routes::{WebhooksError, router, webhooks};
 pub use verify::{VerifiedId, VerifyError, verify};

@@ -12,27 +12,17 @@ use axum::{Json, Router};
 use jiff::Timestamp;
 use prometheus::Registry;
 use serde_json::json;
-use tieline_bus::{Producer, Source, Webhook};
 use tieline_runtime::producer::{Accepted, Delivery};
 use tracing::{Instrument as _, Span, field, info, info_span, warn};
 
-use super::accept::Accept;
 use super::body::Room;
 use super::headers::passed_on;
+use super::hook::{Endpoint, Hook};
 use super::json;
 use super::metrics::{Metrics, Outcome};
 use super::refusal::{Refusal, unknown_path};
 use super::trace::Trace;
-use super::verify::verify;
-
-/// A producer's webhook, and who takes what it receives.
-#[derive(Clone)]
-pub struct Endpoint {
-    /// The producer.
-    pub producer: Arc<Producer>,
-    /// Who maps and publishes.
-    pub accept: Arc<dyn Accept>,
-}
+use super::verify::verify_by;
 
 /// Why there is no router for these webhooks.
 #[derive(Debug, thiserror::Error)]
@@ -52,15 +42,23 @@ pub enum WebhooksError {
     Metrics(#[from] prometheus::Error),
 }
 
+/// The router of these producers' webhooks: see [`router`].
+///
+/// # Errors
+/// When two have one path, or the metrics are registered already.
+pub fn webhooks(endpoints: Vec<Endpoint>, registry: &Registry) -> Result<Router, WebhooksError> {
+    router(endpoints.into_iter().map(Hook::from).collect(), registry)
+}
+
 /// The router of these webhooks. What they count is registered as `tieline_webhook_requests_total{producer,outcome}`
 /// and `tieline_webhook_seconds{producer}`.
 ///
 /// # Errors
 /// When two have one path, or the metrics are registered already.
-pub fn webhooks(endpoints: Vec<Endpoint>, registry: &Registry) -> Result<Router, WebhooksError> {
-    let largest_body_bytes = endpoints.iter().map(|endpoint| endpoint.webhook().body_bytes_max).max().unwrap_or(0);
+pub fn router(hooks: Vec<Hook>, registry: &Registry) -> Result<Router, WebhooksError> {
+    let largest_body_bytes = hooks.iter().map(|hook| hook.body_bytes_max).max().unwrap_or(0);
     let webhooks = Webhooks {
-        by_path: by_path(endpoints)?,
+        by_path: by_path(hooks)?,
         metrics: Metrics::register(registry)?,
         room: Room::new(largest_body_bytes),
     };
@@ -68,16 +66,16 @@ pub fn webhooks(endpoints: Vec<Endpoint>, registry: &Registry) -> Result<Router,
     Ok(Router::new().fallback(receive).with_state(Arc::new(webhooks)))
 }
 
-fn by_path(endpoints: Vec<Endpoint>) -> Result<BTreeMap<String, Endpoint>, WebhooksError> {
+fn by_path(hooks: Vec<Hook>) -> Result<BTreeMap<String, Hook>, WebhooksError> {
     let mut by_path = BTreeMap::new();
-    for endpoint in endpoints {
-        match by_path.entry(endpoint.webhook().path.clone()) {
-            Entry::Vacant(place) => _ = place.insert(endpoint),
+    for hook in hooks {
+        match by_path.entry(hook.path.clone()) {
+            Entry::Vacant(place) => _ = place.insert(hook),
             Entry::Occupied(first) => {
                 return Err(WebhooksError::SamePath {
-                    path: first.key().clone(),
-                    first: first.get().producer.name.clone(),
-                    second: endpoint.producer.name.clone(),
+                    path: hook.path,
+                    first: first.get().producer.clone(),
+                    second: hook.producer,
                 });
             }
         }
@@ -87,22 +85,22 @@ fn by_path(endpoints: Vec<Endpoint>) -> Result<BTreeMap<String, Endpoint>, Webho
 
 /// What all requests share.
 struct Webhooks {
-    by_path: BTreeMap<String, Endpoint>,
+    by_path: BTreeMap<String, Hook>,
     metrics: Metrics,
     room: Room,
 }
 
 /// Takes one request, from its head to its answer.
 async fn receive(State(webhooks): State<Arc<Webhooks>>, request: Request) -> Response {
-    let Some(endpoint) = webhooks.by_path.get(request.uri().path()) else {
+    let Some(hook) = webhooks.by_path.get(request.uri().path()) else {
         webhooks.metrics.unknown_path();
         return unknown_path();
     };
-    let producer = endpoint.producer.name.as_str();
+    let producer = hook.producer.as_str();
     let observation = webhooks.metrics.observe(producer);
     let trace = Trace::of(request.headers());
     let span = info_span!("webhook", producer, trace_id = trace.id(), delivery_id = field::Empty);
-    let result = endpoint.take(request, trace, &webhooks.room).instrument(span.clone()).await;
+    let result = hook.take(request, trace, &webhooks.room).instrument(span.clone()).await;
     let _entered = span.enter();
     observation.ended(report(&result));
     match result {
@@ -111,35 +109,27 @@ async fn receive(State(webhooks): State<Arc<Webhooks>>, request: Request) -> Res
     }
 }
 
-impl Endpoint {
+impl Hook {
     /// Reads, verifies, parses, hands over: in this order, each step within its bounds.
     async fn take(&self, request: Request, trace: Trace, room: &Room) -> Result<Accepted, Refusal> {
-        let webhook = self.webhook();
         let (head, body) = request.into_parts();
         admissible(&head.method, &head.headers)?;
-        let mut body = room.read(body, webhook.body_bytes_max).await?;
+        let mut body = room.read(body, self.body_bytes_max).await?;
 
         let received = Timestamp::now();
-        let id = verify(webhook, &head.headers, &body.bytes, received)?;
+        let id = verify_by(&self.verify, &self.id_header, &head.headers, &body.bytes, received)?;
         Span::current().record("delivery_id", id.as_str());
 
         let _slot = room.slot()?;
         let delivery = Delivery {
             id: id.into(),
-            headers: passed_on(&head.headers, &webhook.verify),
+            headers: passed_on(&head.headers, &self.verify),
             json: json::parse(&body.bytes)?,
             body: std::mem::take(&mut body.bytes),
             received_ms: received.as_millisecond(),
             traceparent: Some(trace.traceparent),
         };
         self.accept.accept(delivery).await.map_err(Refusal::NotAccepted)
-    }
-
-    /// What the producer's source declares.
-    fn webhook(&self) -> &Webhook {
-        match &self.producer.source {
-            Source::Webhook(webhook) => webhook,
-        }
     }
 }
 

@@ -94,17 +94,23 @@ pub enum VerifyError {
 /// # Errors
 /// What is wrong, and what to do about it. [`VerifyError::UnusableSecret`] is our fault, all others are the sender's.
 pub fn verify(webhook: &Webhook, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<VerifiedId, VerifyError> {
-    authenticate(&webhook.verify, headers, body, now)?;
-    delivery_id(&webhook.id_header, headers)
+    verify_by(&webhook.verify, &webhook.id_header, headers, body, now)
 }
 
-/// Whether the bytes come from somebody who has a secret.
-pub(super) fn authenticate(
+/// Verifies a request by a scheme, and takes the delivery's id from a header.
+pub(super) fn verify_by(
     scheme: &Verify,
+    id_header: &str,
     headers: &HeaderMap,
     body: &[u8],
     now: Timestamp,
-) -> Result<(), VerifyError> {
+) -> Result<VerifiedId, VerifyError> {
+    authenticate(scheme, headers, body, now)?;
+    delivery_id(id_header, headers)
+}
+
+/// Whether the bytes come from somebody who has a secret.
+fn authenticate(scheme: &Verify, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<(), VerifyError> {
     match scheme {
         Verify::StandardWebhooks { secrets, tolerance } => {
             standard_webhooks::verify(secrets, *tolerance, headers, body, now)
