@@ -14,6 +14,7 @@ mod input;
 mod lane;
 mod machine;
 mod metadata;
+pub mod oracle;
 mod output;
 mod partition;
 mod record;
