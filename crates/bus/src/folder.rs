@@ -180,22 +180,24 @@ impl<'a> DefinitionFile<'a> {
 impl DataFile<'_> {
     /// Where a JSON pointer leads: the key of the deepest part of it that is there.
     pub fn place(&self, pointer: &str) -> Span {
-        let mut node = &self.node;
-        let mut span = Span { start: node.span.start, end: node.span.start };
-        for step in pointer.split('/').skip(1) {
-            let step = step.replace("~1", "/").replace("~0", "~");
-            let found = match &node.value {
-                NodeValue::Mapping(entries) => entries.iter().find(|(k, _)| is(k, &step)).map(|(k, v)| (k.span, v)),
-                NodeValue::Sequence(items) => {
-                    step.parse::<usize>().ok().and_then(|n| items.get(n)).map(|n| (n.span, n))
-                }
-                NodeValue::Scalar { .. } => None,
-            };
-            let Some((at, next)) = found else { break };
-            (span, node) = (at, next);
-        }
-        span
+        place(&self.node, pointer)
     }
+}
+
+/// Where a JSON pointer leads below a node: the key of the deepest part of it that is there.
+pub(crate) fn place(mut node: &Node, pointer: &str) -> Span {
+    let mut span = Span { start: node.span.start, end: node.span.start };
+    for step in pointer.split('/').skip(1) {
+        let step = step.replace("~1", "/").replace("~0", "~");
+        let found = match &node.value {
+            NodeValue::Mapping(entries) => entries.iter().find(|(k, _)| is(k, &step)).map(|(k, v)| (k.span, v)),
+            NodeValue::Sequence(items) => step.parse::<usize>().ok().and_then(|n| items.get(n)).map(|n| (n.span, n)),
+            NodeValue::Scalar { .. } => None,
+        };
+        let Some((at, next)) = found else { break };
+        (span, node) = (at, next);
+    }
+    span
 }
 
 /// Whether a node is this text.

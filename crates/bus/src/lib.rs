@@ -1,5 +1,6 @@
 //! The definitions of a bus: read with positions, checked across files, every problem reported in one run.
 
+mod cases;
 mod consumer;
 mod environment;
 mod event;
@@ -17,6 +18,7 @@ mod tieline_yaml;
 mod values;
 mod variables;
 
+pub use cases::{CaseRun, CasesReport, run_cases};
 pub use consumer::{Call, Consumer, Deliver, Emit, LookUp, OnDeadLetter, Order, Start};
 pub use environment::Environment;
 pub use event::Event;
