@@ -9,7 +9,7 @@ use tieline_mapping::Severity;
 use tieline_mapping::yaml::Node;
 
 use crate::event::is_topic_name;
-use crate::folder::{DefinitionFile, Folder};
+use crate::folder::{DefinitionFile, Folder, place as place_of};
 use crate::known::{Everything, Known};
 use crate::producer::Source;
 use crate::tieline_yaml::{SharedTopic, TielineYaml};
@@ -35,6 +35,11 @@ fn place(problem: &Problem) -> (&Path, usize, &'static str) {
 }
 
 fn read(folder: &Folder<'_>) -> Option<Bus> {
+    if !folder.dir.join("tieline.yaml").exists() {
+        let help = "run this in the folder of a bus, or write a new one with `tieline init NAME`";
+        folder.error("tieline.yaml", "bus/missing-file", "there is no tieline.yaml here", help);
+        return None;
+    }
     let (file, node) = folder.definition("tieline.yaml".into())?;
     let settings = TielineYaml::read(&file, &variables::fill(&file, &node))?;
     let all = Everything {
@@ -137,11 +142,12 @@ fn check_topics(file: &DefinitionFile<'_>, topics: &[SharedTopic], events: &Know
         }
     }
     let mut by_metric: BTreeMap<String, &str> = BTreeMap::new();
-    for topic in events.read().map(|event| event.topic.as_str()) {
+    for event in events.read() {
+        let topic = event.topic.as_str();
         if let Some(other) = by_metric.insert(topic.replace('.', "_"), topic).filter(|other| *other != topic) {
             let message = format!("topics `{other}` and `{topic}` differ only in `.` and `_`");
             let help = "Kafka's metrics cannot tell them apart: rename one";
-            file.folder.error(format!("schemas/{topic}.avsc"), "bus/topic-collision", message, help);
+            file.folder.error(format!("schemas/{}.avsc", event.name), "bus/topic-collision", message, help);
         }
     }
 }
@@ -150,10 +156,13 @@ fn check_paths(folder: &Folder<'_>, producers: &BTreeMap<String, Option<Producer
     let mut by_path: BTreeMap<&str, &str> = BTreeMap::new();
     for producer in producers.values().flatten() {
         let Source::Webhook(webhook) = &producer.source;
-        if let Some(other) = by_path.insert(&webhook.path, &producer.name) {
-            let file = format!("producers/{}/producer.yaml", producer.name);
-            let message = format!("path {} is that of producer `{other}` already", webhook.path);
-            folder.error(file, "bus/duplicate-path", message, "take another path");
+        let Some(other) = by_path.insert(&webhook.path, &producer.name) else { continue };
+        let path = Path::new("producers").join(&producer.name).join("producer.yaml");
+        let message = format!("path {} is that of producer `{other}` already", webhook.path);
+        // Read again only to say where: it was sound a moment ago.
+        if let Some((file, node)) = folder.definition(path) {
+            let span = place_of(&node, "/source/webhook/path");
+            file.error("bus/duplicate-path", span, message, "take another path");
         }
     }
 }

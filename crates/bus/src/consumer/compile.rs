@@ -120,9 +120,9 @@ impl DeclaredCall<'_> {
             (Some(body), Some(request)) => {
                 Some(compiler.mapping(body, TreeTarget::Contract(&request.ty, &label), self.residual))
             }
-            (Some(body), None) => {
+            (Some(_), None) => {
                 let message = format!("{} takes no body", target.label());
-                file.error("bus/unexpected-body", body.span, message, "remove `body`, or describe it in the contract");
+                file.error("bus/unexpected-body", self.body_at, message, "remove `body`, or describe it in the contract");
                 Some(None)
             }
             (None, Some(request)) if request.required => {

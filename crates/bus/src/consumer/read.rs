@@ -53,6 +53,8 @@ pub(super) struct DeclaredLookUp<'a> {
 pub(super) struct DeclaredCall<'a> {
     pub target: Option<Target<'a>>,
     pub body: Option<&'a Node>,
+    /// Where `body` is named.
+    pub body_at: Span,
     pub residual: Option<&'a Node>,
     /// Where `call` stands.
     pub at: Span,
@@ -126,9 +128,9 @@ impl<'a> DeclaredCall<'a> {
     fn read(file: &'a DefinitionFile<'a>, node: &'a Node, at: Span, all: &Everything) -> Option<Self> {
         let mut fields = Fields::of(file, node, "`call`")?;
         let target = Target::read(&mut fields, file, all);
-        let (body, residual) = (fields.node("body"), fields.node("residual"));
+        let (body, body_at, residual) = (fields.node("body"), fields.key("body"), fields.node("residual"));
         fields.finish();
-        Some(Self { target, body, residual, at })
+        Some(Self { target, body, body_at, residual, at })
     }
 }
 

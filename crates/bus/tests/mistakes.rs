@@ -1,0 +1,277 @@
+//! Mistakes that people make in definitions, each in a copy of a good bus, and the text that they see.
+//!
+//! The golden files are in `golden/`; `INSTA_UPDATE=always cargo test -p tieline-bus` writes them anew.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use support::Edit::{Copy as CopyFile, Remove, Replace, Write};
+use support::{CANARY, Copy, Edit};
+
+const TIELINE: &str = "tieline.yaml";
+const ERP: &str = "systems/erp/system.yaml";
+const ERP_CONTRACT: &str = "systems/erp/openapi.yaml";
+const EVENT: &str = "schemas/crm.deal_stage_changed.avsc";
+const PRODUCER: &str = "producers/crm-webhooks/producer.yaml";
+const CONSUMER: &str = "consumers/erp-project/consumer.yaml";
+
+/// Every problem of the broken bus, as a person sees it.
+#[track_caller]
+fn check(name: &str, edits: &[Edit<'_>]) {
+    let bus = Copy::new(edits);
+    let loaded = bus.load();
+    let text = tieline_bus::render::human(bus.dir(), &loaded.problems);
+    let json = tieline_bus::render::json(bus.dir(), &loaded.problems);
+    assert!(!text.is_empty(), "{name}: nothing is reported");
+    assert!(!text.contains(CANARY) && !json.contains(CANARY), "{name}: a secret is shown");
+    assert!(
+        text.contains("error[") != loaded.bus.is_some(),
+        "{name}: a bus with errors cannot run, one with warnings can"
+    );
+    let mut settings = insta::Settings::new();
+    settings.set_snapshot_path("golden");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+#[test]
+fn the_good_bus_has_no_problem() {
+    let bus = Copy::new(&[]);
+    let loaded = bus.load();
+    assert_eq!(tieline_bus::render::human(bus.dir(), &loaded.problems), "");
+    assert_eq!(tieline_bus::render::json(bus.dir(), &loaded.problems), "[]");
+    let bus = loaded.bus.unwrap();
+    assert_eq!(bus.systems["erp"].base_url, "https://erp.example.com/api");
+    assert!(!format!("{bus:?}").contains(CANARY));
+}
+
+#[test]
+fn files_and_yaml() {
+    check("no-bus", &[Remove(TIELINE)]);
+    check("yaml-tab", &[Replace(TIELINE, "language: 1", "language: 1\nkafka:\n\tbrokers: x")]);
+    check("yaml-unclosed-quote", &[Replace(CONSUMER, "truncate(60)}\"", "truncate(60)}")]);
+    check("yaml-second-colon", &[Replace(CONSUMER, "purpose: A won deal", "purpose: A won deal: it")]);
+    check("yaml-duplicate-key", &[Replace(CONSUMER, "    budget: .amount", "    budget: .amount\n    budget: 1")]);
+    check("yaml-flow-comma", &[Replace(CONSUMER, "{ id: .owner_id }", "{ id: .owner_id | replace(a, b) }")]);
+    check("yaml-variable-in-flow", &[Replace(ERP, "limits: { per_second: 20", "limits: { per_second: ${RATE}")]);
+    check("json-syntax", &[Replace(EVENT, "\"doc\": \"A deal moved.\",", "\"doc\": \"A deal moved.\"")]);
+    check("missing-contract-file", &[Replace(ERP, "contract: openapi.yaml", "contract: openapi.yml")]);
+    check("file-outside", &[Replace(ERP, "contract: openapi.yaml", "contract: ../crm/openapi.yaml")]);
+    check("missing-definition", &[Write("systems/billing/openapi.yaml", b"openapi: 3.1.0\n")]);
+    check("not-utf8", &[Write(ERP, b"purpose: K\xfcche\n")]);
+}
+
+#[test]
+fn fields() {
+    check("unknown-field", &[Replace(CONSUMER, "subscribe:", "subscribes:")]);
+    check("missing-field", &[Replace(CONSUMER, "owner: revenue@example.com\n", "")]);
+    check("empty-field", &[Replace(CONSUMER, "owner: revenue@example.com", "owner:")]);
+    check(
+        "wrong-type",
+        &[Replace(
+            CONSUMER,
+            "deliver: { order: key, in_flight: 64, patience: 30s, give_up_after: 72h }",
+            "deliver: fast",
+        )],
+    );
+    check("wrong-duration", &[Replace(CONSUMER, "patience: 30s", "patience: 30")]);
+    check("wrong-number", &[Replace(CONSUMER, "in_flight: 64", "in_flight: many")]);
+    check("wrong-word", &[Replace(CONSUMER, "order: key", "order: keys")]);
+    check("wrong-address", &[Replace(TIELINE, "\"http://127.0.0.1:8081\"", "127.0.0.1:8081")]);
+    check("wrong-size", &[Replace(ERP, "deadline: 10s", "response_bytes_max: 64k")]);
+    check("wrong-start", &[Replace(CONSUMER, "order: key", "start: yesterday")]);
+    check("both-fields", &[Replace(ERP, "  oauth2:", "  basic: { username: a, password: secret:b }\n  oauth2:")]);
+    check("language", &[Replace(TIELINE, "language: 1", "language: 2")]);
+    check("reserved-setting", &[Replace(TIELINE, "settings: {", "settings: { enable.auto.offset.store: true,")]);
+}
+
+#[test]
+fn variables_and_secrets() {
+    check("missing-variable", &[Replace(ERP, "base_url: ${ERP_URL}", "base_url: https://${ERP_HOST}/api")]);
+    check("bad-variable", &[Replace(ERP, "base_url: ${ERP_URL}", "base_url: \"${ERP URL}\"")]);
+    check("missing-secret", &[Replace(ERP, "secret:erp-client-secret", "secret:erp-client-sekret")]);
+    check("secret-in-file", &[Replace(ERP, "secret:erp-client-secret", CANARY)]);
+    check("secret-here", &[Replace(ERP, "client_id: tieline", "client_id: secret:erp-client-secret")]);
+    check("variable-in-mapping", &[Replace(CONSUMER, "budget: .amount", "budget: ${BUDGET}")]);
+}
+
+#[test]
+fn names_and_topics() {
+    check(
+        "folder-name",
+        &[
+            CopyFile("systems/crm/system.yaml", "systems/Crm_2/system.yaml"),
+            CopyFile("systems/crm/openapi.yaml", "systems/Crm_2/openapi.yaml"),
+        ],
+    );
+    check(
+        "topic-collision",
+        &[
+            CopyFile("schemas/erp.project_created.avsc", "schemas/erp_project.created.avsc"),
+            Replace("schemas/erp_project.created.avsc", "\"namespace\": \"erp\"", "\"namespace\": \"erp_project\""),
+            Replace("schemas/erp_project.created.avsc", "\"project_created\"", "\"created\""),
+        ],
+    );
+    check(
+        "two-topics",
+        &[Replace(
+            TIELINE,
+            "language: 1",
+            "language: 1\ntopics:\n  deals: [crm.deal_stage_changed]\n  sales: [crm.deal_stage_changed, crm.deal_lost]",
+        )],
+    );
+    check(
+        "duplicate-path",
+        &[
+            CopyFile(PRODUCER, "producers/crm-two/producer.yaml"),
+            CopyFile("producers/crm-webhooks/webhook.schema.json", "producers/crm-two/webhook.schema.json"),
+        ],
+    );
+}
+
+#[test]
+fn schemas_and_contracts() {
+    check("schema-name-of-copy", &[CopyFile(EVENT, "schemas/a.b.avsc")]);
+    check("schema-event-name", &[CopyFile(EVENT, "schemas/Deals.avsc")]);
+    check("schema-name", &[Replace(EVENT, "\"namespace\": \"crm\"", "\"namespace\": \"sales\"")]);
+    check("schema-undocumented", &[Replace(EVENT, ", \"doc\": \"Its title.\"", "")]);
+    check(
+        "schema-not-avro",
+        &[Replace(
+            EVENT,
+            "\"type\": \"string\", \"doc\": \"Its title.\"",
+            "\"type\": \"text\", \"doc\": \"Its title.\"",
+        )],
+    );
+    check("schema-unsupported", &[Replace(EVENT, "[\"null\", \"string\"]", "[\"null\", \"string\", \"long\"]")]);
+    check(
+        "contract-invalid",
+        &[Replace(ERP_CONTRACT, "enum: [planned, cancelled]", "$ref: \"#/components/schemas/Status\"")],
+    );
+}
+
+#[test]
+fn what_refers_to_what() {
+    check(
+        "unknown-event",
+        &[Replace(CONSUMER, "subscribe: crm.deal_stage_changed", "subscribe: crm.deal_stage_change")],
+    );
+    check("unknown-event-published", &[Replace(PRODUCER, "event: crm.deal_stage_changed", "event: crm.deal_moved")]);
+    check("unknown-system", &[Replace(CONSUMER, "  system: erp", "  system: epr")]);
+    check("unknown-operation", &[Replace(CONSUMER, "operation: createProject", "operation: createProjekt")]);
+    check("unknown-operation-in-answers", &[Replace(ERP, "createProject:", "makeProject:")]);
+    check("missing-parameter", &[Replace(CONSUMER, "with: { id: .owner_id }, ", "")]);
+    check("unknown-parameter", &[Replace(CONSUMER, "{ id: .owner_id }", "{ id: .owner_id, idd: .id }")]);
+    check(
+        "unsafe-look-up",
+        &[Replace(
+            CONSUMER,
+            "system: crm, operation: getUser, with: { id: .owner_id }",
+            "system: erp, operation: createProject",
+        )],
+    );
+    check(
+        "no-answer",
+        &[
+            Replace(
+                "systems/crm/openapi.yaml",
+                "      responses: { \"201\": { description: made } }",
+                "      responses: { \"201\": { description: made } }\n    get:\n      operationId: countNotes\n      responses: { \"204\": { description: none } }",
+            ),
+            Replace(CONSUMER, "operation: getUser, with: { id: .owner_id }", "operation: countNotes"),
+            Replace(CONSUMER, "\n    managerName: $manager.display_name", ""),
+        ],
+    );
+    check(
+        "missing-body",
+        &[Replace(
+            CONSUMER,
+            "  body:\n    externalId: .id | truncate(64)\n    name: \"{.title | truncate(60)}\"\n    status: .stage | translate(status)\n    budget: .amount\n    startDate: .changed_at | date(Europe/Berlin)\n    managerName: $manager.display_name\n",
+            "",
+        )],
+    );
+    check("unexpected-body", &[Replace(CONSUMER, "operation: createProject", "operation: ping")]);
+    check(
+        "at-least-once",
+        &[Replace(ERP, "idempotency: { header: Idempotency-Key, remembers: 24h }", "idempotency: none")],
+    );
+    check("patience", &[Replace(CONSUMER, "give_up_after: 72h", "give_up_after: 10s")]);
+    check("order-none", &[Replace(CONSUMER, "order: key", "order: none, on_dead_letter: hold")]);
+    check(
+        "look-up-name",
+        &[Replace(CONSUMER, "  manager: {", "  response: {"), Replace(CONSUMER, "$manager", "$response")],
+    );
+}
+
+#[test]
+fn mappings() {
+    check("mapping-unknown-field", &[Replace(CONSUMER, "budget: .amount", "budget: .ammount")]);
+    check("mapping-missing-required", &[Replace(CONSUMER, "    budget: .amount\n", "")]);
+    check("mapping-unknown-target", &[Replace(CONSUMER, "    budget: .amount", "    budgget: 1\n    budget: .amount")]);
+    check("mapping-no-translation", &[Replace(CONSUMER, "when: .stage == 'CLOSED_WON' and", "when:")]);
+    check("mapping-impossible", &[Replace(CONSUMER, "'CLOSED_WON'", "'CLOSEDWON'")]);
+    check("mapping-not-accepted", &[Replace(CONSUMER, "CLOSED_WON: planned", "CLOSED_WON: running")]);
+    check(
+        "mapping-wrong-type",
+        &[Replace(CONSUMER, "    budget: .amount", "    budget: .amount\n    quantity: .amount")],
+    );
+    check("mapping-null", &[Replace(CONSUMER, " and .owner_id != null", "")]);
+    check("mapping-zone", &[Replace(CONSUMER, ".changed_at | date(Europe/Berlin)", ".changed_at")]);
+    check("mapping-too-long", &[Replace(CONSUMER, ".id | truncate(64)", ".id")]);
+    check("mapping-plain-text", &[Replace(CONSUMER, ".stage | translate(status)", "planned")]);
+    check("mapping-response-in-call", &[Replace(CONSUMER, "budget: .amount", "budget: $response.total")]);
+    check("mapping-emit", &[Replace(CONSUMER, "project_id: $response.id", "project_id: $response.number")]);
+    check(
+        "mapping-narrowing-does-not-leak",
+        &[Replace(
+            PRODUCER,
+            "      changed_at: .at\n",
+            "      changed_at: .at\n  - event: erp.project_created\n    id: $header.webhook-id\n    key: .deal.id\n    payload: { project_id: .type, deal_id: .type }\n",
+        )],
+    );
+    check("mapping-header-may-be-missing", &[Replace(PRODUCER, "key: .deal.id", "key: $header.x-key")]);
+}
+
+#[test]
+fn all_problems_of_all_files_are_reported_in_one_run() {
+    check(
+        "many",
+        &[
+            Replace(TIELINE, "language: 1", "language: one"),
+            Replace(ERP, "owner: erp-team@example.com\n", ""),
+            Replace(EVENT, ", \"doc\": \"Its title.\"", ""),
+            Replace(PRODUCER, "path: /hooks/crm", "path: hooks/crm"),
+            Replace(CONSUMER, "patience: 30s", "patience: long"),
+        ],
+    );
+}
+
+/// Each code that this crate reports is shown by a golden file.
+#[test]
+fn every_code_has_a_golden_file() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let golden: String = std::fs::read_dir(root.join("tests/golden"))
+        .unwrap()
+        .map(|f| std::fs::read_to_string(f.unwrap().path()).unwrap())
+        .collect();
+    let mut sources = vec![root.join("src")];
+    let mut missing = Vec::new();
+    while let Some(path) = sources.pop() {
+        if path.is_dir() {
+            sources.extend(std::fs::read_dir(path).unwrap().map(|f| f.unwrap().path()));
+            continue;
+        }
+        let text = std::fs::read_to_string(path).unwrap();
+        for quoted in text.split('"').filter(|q| {
+            q.starts_with("bus/") || q.starts_with("schema/") || q.starts_with("contract/") || q.starts_with("json/")
+        }) {
+            let is_code = quoted.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '/' | '-'));
+            if is_code && !golden.contains(&format!("[{quoted}]")) {
+                missing.push(quoted.to_owned());
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no golden file shows {missing:?}");
+}
