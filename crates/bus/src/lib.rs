@@ -1,6 +1,7 @@
 //! The definitions of a bus: read with positions, checked across files, every problem reported in one run.
 
 mod cases;
+mod certain;
 mod consumer;
 mod environment;
 mod event;

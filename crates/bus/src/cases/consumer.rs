@@ -171,9 +171,7 @@ impl Case<'_> {
         body: Option<&Node>,
     ) {
         match with {
-            Some(node) => {
-                compare::compare(self.file, node.span, &texts(node), &Value::Object(request.with.clone()), "with")
-            }
+            Some(node) => compare::compare(self.file, &texts(node), &Value::Object(request.with.clone()), "with"),
             None if request.with.is_empty() => {}
             None => self.differs(at, &format!("`with` is {}", Value::Object(request.with.clone()))),
         }
@@ -188,7 +186,7 @@ impl Case<'_> {
             Err(error) => return self.differs(at, &format!("the body is not JSON: {error}")),
         };
         match body {
-            Some(node) => compare::compare(self.file, node.span, node, &value, "body"),
+            Some(node) => compare::compare(self.file, node, &value, "body"),
             None => self.differs(at, &format!("`body` is {value}")),
         }
         // The mapping has proven this or checked it; a body that gets here and breaks the contract is our own mistake.
@@ -218,8 +216,8 @@ impl Case<'_> {
         match follow_up(emit, frame, &names) {
             Err(refusal) => self.differs(payload, &format!("the event cannot be made: {}", refusal.0)),
             Ok((emitted_key, emitted)) => {
-                compare::compare(self.file, key.span, &texts(key), &Value::String(emitted_key), "key");
-                compare::compare(self.file, payload.span, payload, &emitted, "payload");
+                compare::compare(self.file, &texts(key), &Value::String(emitted_key), "key");
+                compare::compare_payload(self.file, payload, &emitted);
             }
         }
     }

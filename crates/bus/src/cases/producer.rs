@@ -88,7 +88,7 @@ impl Case<'_> {
         let parts =
             [(expected.event, &got.event, "event"), (expected.id, &got.id, "id"), (expected.key, &got.key, "key")];
         for (node, got, name) in parts {
-            compare::compare(self.file, node.span, &texts(node), &Value::String(got.clone()), name);
+            compare::compare(self.file, &texts(node), &Value::String(got.clone()), name);
         }
         if let Some(node) = expected.time {
             let time = got.time_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
@@ -97,7 +97,7 @@ impl Case<'_> {
                 self.differs(node, &format!("`time` is {got}"));
             }
         }
-        compare::compare(self.file, expected.payload.span, expected.payload, &got.payload, "payload");
+        compare::compare_payload(self.file, expected.payload, &got.payload);
     }
 }
 

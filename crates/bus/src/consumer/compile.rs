@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 use tieline_mapping::yaml::{Node, NodeValue};
-use tieline_mapping::{Compiler, Expression, Layout, Span, Target as TreeTarget};
+use tieline_mapping::{Compiler, Expression, Span, Target as TreeTarget};
 use tieline_schema::contract::Operation;
 use tieline_schema::types::{Kind, Type};
 
@@ -15,7 +15,7 @@ use super::read::{Declared, DeclaredCall, DeclaredEmit, DeclaredLookUp, Target};
 use super::{Call, Consumer, Emit, LookUp};
 use crate::folder::DefinitionFile;
 use crate::tieline_yaml::LANGUAGE;
-use crate::{Event, Idempotency, suggest};
+use crate::{Event, Idempotency, certain, suggest};
 
 impl Declared<'_> {
     /// Compiles it, where the event is known; the rest is checked as far as it can be.
@@ -30,7 +30,8 @@ impl Declared<'_> {
             self.look_ups.iter().flatten().map(|l| l.compile(self.file, &mut compiler)).collect();
         let call = self.call.as_ref().and_then(|call| call.compile(self.file, &mut compiler));
         let emit = self.emit.as_ref().map(|emit| emit.as_ref().and_then(|e| e.compile(&mut compiler, &self)));
-        let layout = self.report(compiler);
+        let (layout, problems) = compiler.finish();
+        certain::report(self.file, problems, self.is_whole(matches!(when, Some(None))));
 
         self.look_ups.as_ref()?;
         let (look_ups, call) = (look_ups.into_iter().collect::<Option<Vec<_>>>()?, call?);
@@ -50,10 +51,15 @@ impl Declared<'_> {
         })
     }
 
-    fn report(&self, compiler: Compiler) -> Layout {
-        let (layout, problems) = compiler.finish();
-        problems.into_iter().for_each(|p| self.file.report(p));
-        layout
+    /// Whether each part could be compiled for what it names; what its expressions say is another matter.
+    fn is_whole(&self, filter_is_broken: bool) -> bool {
+        let look_ups = self.look_ups.as_ref().is_some_and(|l| l.iter().all(|l| l.target.is_some()));
+        let call = self.call.as_ref().is_some_and(|call| call.target.is_some());
+        let emit = match &self.emit {
+            None => true,
+            Some(emit) => emit.as_ref().is_some_and(|emit| emit.event.is_some()),
+        };
+        look_ups && call && emit && !filter_is_broken
     }
 
     /// A hash of all that decides the bytes of a request, made so that no two definitions can run together in it.
@@ -122,7 +128,12 @@ impl DeclaredCall<'_> {
             }
             (Some(_), None) => {
                 let message = format!("{} takes no body", target.label());
-                file.error("bus/unexpected-body", self.body_at, message, "remove `body`, or describe it in the contract");
+                file.error(
+                    "bus/unexpected-body",
+                    self.body_at,
+                    message,
+                    "remove `body`, or describe it in the contract",
+                );
                 Some(None)
             }
             (None, Some(request)) if request.required => {
@@ -166,7 +177,7 @@ impl DeclaredEmit<'_> {
                 }
             }
         }
-        let key = self.key.and_then(|node| compiler.expression(node, &Type::text(), "the key of the event"));
+        let key = self.key.and_then(|node| compiler.expression(node, &Type::text(), "emit.key"));
         let event = self.event.clone()?;
         let label = format!("schemas/{}.avsc", event.name);
         let target = TreeTarget::Avro(&event.schema.avro, &event.schema.ty, &label);
@@ -215,8 +226,7 @@ impl Target<'_> {
         };
         // One that is not required is left out where its value is null.
         let expected = if parameter.required { parameter.ty.clone() } else { parameter.ty.clone().or_null() };
-        let what = format!("parameter `{name}` of {}", self.label());
-        Some((name.to_owned(), compiler.expression(node, &expected, &what)?))
+        Some((name.to_owned(), compiler.expression(node, &expected, &format!("with.{name}"))?))
     }
 
     fn gives(&self, parameter: &str) -> bool {

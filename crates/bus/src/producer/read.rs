@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tieline_mapping::yaml::{Node, NodeValue};
-use tieline_mapping::{Compiler, Layout, Target};
+use tieline_mapping::{Compiler, Layout, Span, Target};
 use tieline_schema::contract::Validator;
 use tieline_schema::types::{Kind, Type};
 
@@ -14,7 +14,7 @@ use crate::fields::Fields;
 use crate::folder::{DataFile, DefinitionFile};
 use crate::known::Everything;
 use crate::values::{bytes, choice, duration, header, list, text};
-use crate::{Event, Secret, variables};
+use crate::{Event, Secret, certain, variables};
 
 /// The header with a delivery's id, unless declared: Standard Webhooks' own.
 const ID_HEADER: &str = "webhook-id";
@@ -52,7 +52,7 @@ impl Producer {
 
         let source = source?;
         let Source::Webhook(webhook) = &source;
-        let (layout, publish) = compile(file, &webhook.contract.ty, tables, &rules?);
+        let (layout, publish) = compile(file, webhook, tables, &rules?);
         Some(Self {
             name: name.to_owned(),
             purpose: purpose?,
@@ -198,29 +198,33 @@ impl<'a> Rule<'a> {
 /// Compiles the rules, which read one body together. A rule without an event is passed over: that was reported.
 fn compile(
     file: &DefinitionFile<'_>,
-    body: &Type,
+    webhook: &Webhook,
     tables: Option<&Node>,
     rules: &[Rule<'_>],
 ) -> (Layout, Option<Vec<Publish>>) {
-    let mut compiler = Compiler::new(body.clone(), "the contract of the webhook".to_owned());
+    let mut compiler = Compiler::new(webhook.contract.ty.clone(), "the contract of the webhook".to_owned());
     let headers = Type::of(Kind::Map(Box::new(Type::text().or_null())));
     compiler.bind("header", headers, "the headers of the webhook");
     if let Some(tables) = tables {
         compiler.tables(tables);
     }
-    let rules: Vec<Option<Publish>> = rules.iter().map(|rule| compile_rule(&mut compiler, rule)).collect();
+    let named = rules.iter().all(|rule| rule.event.is_some());
+    let rules: Vec<Option<Publish>> = rules.iter().map(|rule| compile_rule(&mut compiler, webhook, rule)).collect();
     let (layout, problems) = compiler.finish();
-    problems.into_iter().for_each(|p| file.report(p));
+    certain::report(file, problems, named);
     (layout, rules.into_iter().collect())
 }
 
-fn compile_rule(compiler: &mut Compiler, rule: &Rule<'_>) -> Option<Publish> {
+fn compile_rule(compiler: &mut Compiler, webhook: &Webhook, rule: &Rule<'_>) -> Option<Publish> {
+    // What the filter of the rule before has proven does not hold here.
+    compiler.forget();
+    know_id_header(compiler, webhook);
     let when = rule.when.map(|node| compiler.filter(node));
     let event = rule.event.clone()?;
-    let id = rule.id.and_then(|node| compiler.expression(node, &Type::text(), "the id of the event"));
-    let key = rule.key.and_then(|node| compiler.expression(node, &Type::text(), "the key of the event"));
+    let id = rule.id.and_then(|node| compiler.expression(node, &Type::text(), "id"));
+    let key = rule.key.and_then(|node| compiler.expression(node, &Type::text(), "key"));
     let instant = Type::of(Kind::Timestamp).or_null();
-    let time = rule.time.map(|node| compiler.expression(node, &instant, "the time of the event"));
+    let time = rule.time.map(|node| compiler.expression(node, &instant, "time"));
     let label = format!("schemas/{}.avsc", event.name);
     let target = Target::Avro(&event.schema.avro, &event.schema.ty, &label);
     let payload = rule.payload.and_then(|node| compiler.mapping(node, target, rule.residual));
@@ -232,4 +236,15 @@ fn compile_rule(compiler: &mut Compiler, rule: &Rule<'_>) -> Option<Publish> {
         time: declared(time)?,
         payload: payload?,
     })
+}
+
+/// A delivery without its id header is refused before anything is mapped, so that header is never null; any other can be.
+fn know_id_header(compiler: &mut Compiler, webhook: &Webhook) {
+    let is_name = webhook.id_header.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    if is_name {
+        let text = format!("$header.{} != null", webhook.id_header);
+        let node = Node { span: Span::default(), value: NodeValue::Scalar { text, quoted: false } };
+        // Only what it proves is of use.
+        let _ = compiler.filter(&node);
+    }
 }

@@ -1,0 +1,22 @@
+//! One mistake is reported once: what may only follow from another mistake is left out.
+
+use tieline_mapping::Diagnostic;
+
+use crate::folder::DefinitionFile;
+
+/// Problems that go away, perhaps, with a mistake elsewhere in the definition: with a filter that could not be read, since
+/// nobody knows what it would have proven; with a system or an event that is not there, since what is written to it
+/// could not be compiled, and what it answers can be anything.
+const MAY_FOLLOW: &[&str] = &[
+    "mapping/no-translation",
+    "mapping/null-refused",
+    "mapping/unused-row",
+    "mapping/unused-table",
+    "mapping/wrong-type",
+];
+
+/// Reports what came of compiling a definition. `whole` says whether all of its parts could be compiled.
+pub(crate) fn report(file: &DefinitionFile<'_>, problems: Vec<Diagnostic>, whole: bool) {
+    let certain = problems.into_iter().filter(|p| whole || !MAY_FOLLOW.contains(&p.code));
+    certain.for_each(|p| file.report(p));
+}
