@@ -220,7 +220,11 @@ impl Checker {
         let mut items = Vec::new();
         let (mut least, mut most) = (0u32, Some(0u32));
         for node in nodes {
-            let inner = Place { path: format!("{}[]", place.path), ty: item, null, at: node.span };
+            let at = match &node.value {
+                NodeValue::Mapping(entries) => entries.first().map_or(node.span, |(key, _)| key.span),
+                NodeValue::Sequence(_) | NodeValue::Scalar { .. } => node.span,
+            };
+            let inner = Place { path: format!("{}[]", place.path), ty: item, null, at };
             if let Some((item, few, many)) = self.item(node, &inner, against) {
                 least = least.saturating_add(few);
                 most = most.zip(many).map(|(a, b)| a.saturating_add(b));

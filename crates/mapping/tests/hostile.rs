@@ -1,0 +1,156 @@
+//! Hostile input ends fast, in an error: bytes that are no datum, bombs, and text that is no expression.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::{Duration, Instant};
+
+use apache_avro::Schema;
+use proptest::prelude::*;
+use serde_json::json;
+use tieline_mapping::yaml::{Node, NodeValue};
+use tieline_mapping::{Bounds, Compiler, Layout, Span, Target};
+use tieline_schema::avro::EventSchema;
+use tieline_schema::types::{Kind, Type};
+
+const EVENT: &str = r#"{"type": "record", "name": "E", "fields": [
+  {"name": "a", "type": ["null", "string"], "default": null},
+  {"name": "n", "type": "long", "default": 7},
+  {"name": "d", "type": {"type": "bytes", "logicalType": "decimal", "precision": 20, "scale": 3}, "default": "\u0001"},
+  {"name": "e", "type": {"type": "enum", "name": "S", "symbols": ["X", "Y"], "default": "X"}, "default": "Y"},
+  {"name": "t", "type": {"type": "long", "logicalType": "timestamp-micros"}, "default": 0},
+  {"name": "nulls", "type": {"type": "array", "items": "null"}, "default": []},
+  {"name": "l", "type": {"type": "array", "items": {"type": "record", "name": "L", "fields": [
+    {"name": "x", "type": "double"}, {"name": "m", "type": {"type": "map", "values": "string"}}]}}, "default": []}
+]}"#;
+
+fn scalar(text: &str, quoted: bool) -> Node {
+    let quotes = if quoted { 2 } else { 0 };
+    Node {
+        span: Span { start: 0, end: text.len() + quotes },
+        value: NodeValue::Scalar { text: text.to_owned(), quoted },
+    }
+}
+
+fn layout(paths: &[&str]) -> Layout {
+    let event = EventSchema::parse(EVENT).unwrap();
+    let mut compiler = Compiler::new(event.ty, "E".to_owned());
+    for path in paths {
+        compiler
+            .expression(&scalar(path, false), &Type::of(Kind::Any).or_null(), "x")
+            .unwrap_or_else(|| panic!("{path}"));
+    }
+    compiler.finish().0
+}
+
+fn all() -> Layout {
+    layout(&[".a", ".n", ".d", ".e", ".t", ".l | count", ".nulls | count"])
+}
+
+#[test]
+fn bombs_end_at_once() {
+    let reader_schema = Schema::parse_str(EVENT).unwrap();
+    let recursive = r#"{"type": "record", "name": "E", "fields": [{"name": "z", "type":
+        {"type": "record", "name": "Z", "fields": [{"name": "next", "type": ["null", "Z"]}]}}]}"#;
+    let empty =
+        r#"{"type": "record", "name": "E", "fields": [{"name": "nulls", "type": {"type": "array", "items": "null"}}]}"#;
+    let wide = format!(
+        r#"{{"type": "record", "name": "E", "fields": [{{"name": "q", "type": {{"type": "array", "items":
+        {{"type": "record", "name": "Q", "fields": [{}]}}}}}}]}}"#,
+        (0..500).map(|n| format!(r#"{{"name": "f{n}", "type": "null"}}"#)).collect::<Vec<_>>().join(",")
+    );
+    let many = [0xfe, 0xff, 0xff, 0xff, 0x0f, 0x00];
+    let deep = vec![0x02; 200_000];
+    let cases: [(&str, &[u8]); 5] =
+        [(recursive, &deep), (empty, &many), (&wide, &many), (empty, &[0xff; 12]), (empty, &[0x80, 0x80, 0x06, 0x00])];
+    for (writer, datum) in cases {
+        let writer = Schema::parse_str(writer).unwrap();
+        let reader = all().reader(&writer, &reader_schema).unwrap();
+        let start = Instant::now();
+        assert!(reader.read(datum, &Bounds::default()).is_err());
+        assert!(start.elapsed() < Duration::from_millis(200), "{:?} for {} bytes", start.elapsed(), datum.len());
+    }
+}
+
+#[test]
+fn what_the_writer_does_not_know_has_its_default() {
+    let writer =
+        Schema::parse_str(r#"{"type": "record", "name": "E", "fields": [{"name": "other", "type": "int"}]}"#).unwrap();
+    let event = EventSchema::parse(EVENT).unwrap();
+    let mut compiler = Compiler::new(event.ty, "E".to_owned());
+    let all = scalar("{.n} {.d} {.e} {.t} {.l | count}", true);
+    let expression = compiler.expression(&all, &Type::text(), "x").unwrap();
+    let (layout, _) = compiler.finish();
+    let reader = layout.reader(&writer, &Schema::parse_str(EVENT).unwrap()).unwrap();
+    let frame = reader.read(&[0x54], &Bounds::default()).unwrap();
+    assert_eq!(expression.text(&frame, &[]).unwrap().unwrap(), "7 0.001 Y 1970-01-01T00:00:00Z 0");
+}
+
+#[test]
+fn what_cannot_be_resolved_is_said_with_its_path() {
+    let writer =
+        Schema::parse_str(r#"{"type": "record", "name": "E", "fields": [{"name": "n", "type": "string"}]}"#).unwrap();
+    let error = layout(&[".n"]).reader(&writer, &Schema::parse_str(EVENT).unwrap()).unwrap_err();
+    assert_eq!(error.to_string(), "`n` is string in the writer's schema, which cannot be read as long");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
+
+    #[test]
+    fn any_bytes_are_a_datum_or_an_error(datum in proptest::collection::vec(any::<u8>(), 0..64)) {
+        let schema = Schema::parse_str(EVENT).unwrap();
+        let reader = all().reader(&schema, &schema).unwrap();
+        let start = Instant::now();
+        let _ = reader.read(&datum, &Bounds::default());
+        prop_assert!(start.elapsed() < Duration::from_millis(200));
+    }
+
+    #[test]
+    fn any_text_is_an_expression_or_a_problem(text in "[-.$a-z0-9 |?=!<>+*/()\\[\\],'{}né]{0,40}", quoted in any::<bool>()) {
+        let event = EventSchema::parse(EVENT).unwrap();
+        let mut compiler = Compiler::new(event.ty.clone(), "E".to_owned());
+        let node = scalar(&text, quoted);
+        let compiled = compiler.expression(&node, &Type::of(Kind::Any).or_null(), "x");
+        let (_, problems) = compiler.finish();
+        prop_assert!(compiled.is_some() || !problems.is_empty(), "{}", text);
+        for problem in problems {
+            prop_assert!(problem.span.start <= problem.span.end && problem.span.end <= node.span.end, "{:?}", problem);
+        }
+    }
+
+    #[test]
+    fn words_of_the_language_in_any_order_do_not_panic(words in proptest::collection::vec(prop_oneof![
+        Just(".a"), Just(".n"), Just(".d"), Just(".e"), Just(".l"), Just(".l[].x"), Just("??"), Just("=="), Just("in"), Just("['X']"),
+        Just("|"), Just("truncate(3)"), Just("round"), Just("unix"), Just("if"), Just("then"), Just("else"), Just("not"), Just("-"),
+        Just("and"), Just("("), Just(")"), Just("*"), Just("/"), Just("99999999999"), Just("0.5"), Just("null"), Just("count"),
+        Just("sum"), Just("'t'"), Just("first"), Just("join(',')")], 0..12)) {
+        let event = EventSchema::parse(EVENT).unwrap();
+        let mut compiler = Compiler::new(event.ty.clone(), "E".to_owned());
+        let text = words.join(" ");
+        let compiled = compiler.expression(&scalar(&text, false), &Type::of(Kind::Any).or_null(), "x");
+        let (layout, _) = compiler.finish();
+        if let Some(expression) = compiled {
+            let schema = Schema::parse_str(EVENT).unwrap();
+            let reader = layout.reader(&schema, &schema).unwrap();
+            let datum = [0x02, 0x02, 0x61, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0x02, 0x05, 0x02, 0x00, 0x00, 0x00];
+            let frame = reader.read(&datum, &Bounds::default()).unwrap();
+            let _ = expression.text(&frame, &[]);
+        }
+    }
+}
+
+#[test]
+fn an_output_beyond_its_bound_is_refused_and_leaves_nothing() {
+    let event = EventSchema::parse(EVENT).unwrap();
+    let mut compiler = Compiler::new(event.ty, "E".to_owned());
+    let tree = tieline_mapping::yaml::parse("{ a: .a, b: .n }").unwrap();
+    let mapping = compiler.mapping(&tree, Target::Contract(&Type::of(Kind::Any), "the contract"), None).unwrap();
+    let (layout, _) = compiler.finish();
+    let body = json!({ "a": "x".repeat(100), "n": 1, "d": 1, "e": "X" });
+    let frame = layout.read_json(&body, &Bounds::default()).unwrap();
+    let mut out = b"before".to_vec();
+    let bounds = Bounds { output_bytes_max: 64, ..Bounds::default() };
+    assert!(mapping.write(&frame, &[], &bounds, &mut out).is_err());
+    assert_eq!(out, b"before");
+    mapping.write(&frame, &[], &Bounds::default(), &mut out).unwrap();
+    assert!(out.ends_with(b"\"b\":1}"));
+}
