@@ -18,5 +18,6 @@ const MAY_FOLLOW: &[&str] = &[
 /// Reports what came of compiling a definition. `whole` says whether all of its parts could be compiled.
 pub(crate) fn report(file: &DefinitionFile<'_>, problems: Vec<Diagnostic>, whole: bool) {
     let certain = problems.into_iter().filter(|p| whole || !MAY_FOLLOW.contains(&p.code));
-    certain.for_each(|p| file.report(p));
+    let fresh = certain.filter(|p| !file.is_in_unfilled(p.span.start));
+    fresh.for_each(|p| file.report(p));
 }

@@ -1,7 +1,6 @@
 //! The folder of a bus while it is read: opens its files, and collects what is wrong in them.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
@@ -27,8 +26,8 @@ pub(crate) struct DefinitionFile<'a> {
     /// Relative to the folder.
     pub path: PathBuf,
     pub text: String,
-    /// Where leaves start whose variable is missing; reported already.
-    unfilled: RefCell<BTreeSet<usize>>,
+    /// Leaves whose variable is missing, or cannot stand there; reported already.
+    unfilled: RefCell<Vec<Span>>,
 }
 
 /// A file that holds JSON or YAML as data: a contract, a schema.
@@ -124,11 +123,17 @@ impl<'a> DefinitionFile<'a> {
     }
 
     pub fn mark_unfilled(&self, leaf: Span) {
-        self.unfilled.borrow_mut().insert(leaf.start);
+        self.unfilled.borrow_mut().push(leaf);
     }
 
+    /// Whether this is a leaf that was reported for its variable.
     pub fn is_unfilled(&self, node: &Node) -> bool {
-        matches!(node.value, NodeValue::Scalar { .. }) && self.unfilled.borrow().contains(&node.span.start)
+        matches!(node.value, NodeValue::Scalar { .. }) && self.is_in_unfilled(node.span.start)
+    }
+
+    /// Whether a place lies in such a leaf.
+    pub fn is_in_unfilled(&self, at: usize) -> bool {
+        self.unfilled.borrow().iter().any(|leaf| (leaf.start..leaf.end).contains(&at))
     }
 
     /// A file that a definition names, relative to the definition's own folder, and inside the bus.

@@ -140,3 +140,55 @@ impl Shown {
 fn printable(c: char) -> char {
     if c.is_control() { ' ' } else { c }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use tieline_mapping::Diagnostic;
+
+    /// What is shown of a file with this text for a problem at `at`, which is in it once.
+    fn shown_of(text: &str, at: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x.yaml"), text).unwrap();
+        let start = text.find(at).unwrap();
+        let span = Span { start, end: start + at.len() };
+        let diagnostic = Diagnostic::error("x/y", span, "wrong").label("here");
+        human(dir.path(), &[Problem { file: "x.yaml".into(), diagnostic }])
+    }
+
+    #[test]
+    fn columns_and_carets_count_characters() {
+        let expect = "error[x/y]: wrong\n --> x.yaml:2:5\n  |\n2 | ä: €uro\n  |    ^^^^ here\n";
+        assert_eq!(shown_of("# –\nä: €uro\n", "€uro"), expect.replace("2:5", "2:4"));
+    }
+
+    #[test]
+    fn a_span_over_lines_shows_its_first_and_control_characters_are_blanks() {
+        let shown = shown_of("a:\n  b: 1\u{1b}[31m\n  c: 2\n", "b: 1\u{1b}[31m\n  c");
+        assert_eq!(shown, "error[x/y]: wrong\n --> x.yaml:2:3\n  |\n2 |   b: 1 [31m\n  |   ^^^^^^^^^ here\n");
+    }
+
+    #[test]
+    fn a_long_line_is_shown_around_its_problem() {
+        let text = format!("{{\"a\": \"{}\", \"bad\": 1, \"b\": \"{}\"}}", "x".repeat(900), "y".repeat(900));
+        let shown = shown_of(&text, "\"bad\"");
+        let lines: Vec<&str> = shown.lines().collect();
+        assert!(lines.iter().all(|l| l.chars().count() < LINE_CHARS_MAX + 20), "{shown}");
+        let caret = lines[4].find('^').unwrap();
+        assert_eq!(lines[3].chars().skip(caret).take(5).collect::<String>(), "\"bad\"", "{shown}");
+    }
+
+    #[test]
+    fn json_has_the_same_places() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x.yaml"), "ä: b\n").unwrap();
+        let diagnostic = Diagnostic::warning("x/y", Span { start: 4, end: 5 }, "m").help("h".to_owned());
+        let json = json(dir.path(), &[Problem { file: "x.yaml".into(), diagnostic }]);
+        let expect = json!([{
+            "severity": "warning", "code": "x/y", "message": "m", "file": "x.yaml", "line": 1, "column": 4,
+            "end_line": 1, "end_column": 5, "label": "", "help": "h",
+        }]);
+        assert_eq!(json.parse::<serde_json::Value>().unwrap(), expect);
+    }
+}

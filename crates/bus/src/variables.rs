@@ -83,6 +83,7 @@ pub(crate) fn secret_name(text: &str) -> Option<&str> {
 pub(crate) fn refuse(file: &DefinitionFile<'_>, node: &Node) {
     match &node.value {
         NodeValue::Scalar { text, .. } if text.contains("${") => {
+            file.mark_unfilled(node.span);
             let span = place(file, node.span, "${");
             let help = "variables go into tieline.yaml and system.yaml; a mapping gives the same bytes everywhere";
             file.error("bus/variable-here", span, "a variable cannot stand here", help);

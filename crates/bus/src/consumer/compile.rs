@@ -30,8 +30,12 @@ impl Declared<'_> {
             self.look_ups.iter().flatten().map(|l| l.compile(self.file, &mut compiler)).collect();
         let call = self.call.as_ref().and_then(|call| call.compile(self.file, &mut compiler));
         let emit = self.emit.as_ref().map(|emit| emit.as_ref().and_then(|e| e.compile(&mut compiler, &self)));
+        let whole = self.is_whole(matches!(when, Some(None)));
+        if whole {
+            self.warn_of_unread(&compiler);
+        }
         let (layout, problems) = compiler.finish();
-        certain::report(self.file, problems, self.is_whole(matches!(when, Some(None))));
+        certain::report(self.file, problems, whole);
 
         self.look_ups.as_ref()?;
         let (look_ups, call) = (look_ups.into_iter().collect::<Option<Vec<_>>>()?, call?);
@@ -49,6 +53,15 @@ impl Declared<'_> {
             deliver: self.deliver,
             fingerprint,
         })
+    }
+
+    /// A look-up that nobody reads costs a call for each event.
+    fn warn_of_unread(&self, compiler: &Compiler) {
+        for look_up in self.look_ups.iter().flatten().filter(|l| !compiler.reads_name(&l.name)) {
+            let message = format!("look-up `{}` is never read", look_up.name);
+            let help = format!("read it, `${}.…`, or remove it", look_up.name);
+            self.file.warning("bus/unused-look-up", look_up.at, message, help);
+        }
     }
 
     /// Whether each part could be compiled for what it names; what its expressions say is another matter.

@@ -45,6 +45,8 @@ pub(super) struct Target<'a> {
 
 pub(super) struct DeclaredLookUp<'a> {
     pub name: String,
+    /// Where it is named.
+    pub at: Span,
     /// Whom it asks; nothing where that was reported.
     pub target: Option<Target<'a>>,
     pub keep: Duration,
@@ -112,7 +114,7 @@ impl<'a> DeclaredLookUp<'a> {
                 file.error("bus/name", key.span, "`$response` is the answer of the call", help);
             }
         }
-        Some(look_ups.into_iter().map(|(_, _, look_up)| look_up).collect())
+        Some(look_ups.into_iter().map(|(_, key, look_up)| Self { at: key.span, ..look_up }).collect())
     }
 
     fn read(file: &'a DefinitionFile<'a>, node: &'a Node, name: &str, all: &Everything) -> Option<Self> {
@@ -120,7 +122,7 @@ impl<'a> DeclaredLookUp<'a> {
         let target = Target::read(&mut fields, file, all);
         let keep = fields.optional("keep", duration("0s"..="7d")).unwrap_or_default();
         fields.finish();
-        Some(Self { name: name.to_owned(), target, keep })
+        Some(Self { name: name.to_owned(), at: node.span, target, keep })
     }
 }
 

@@ -1,0 +1,84 @@
+//! What a bus is once it is read: defaults, other addresses, fingerprints.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::time::Duration;
+
+use support::Edit::Replace;
+use support::{Copy, Edit, Known};
+use tieline_bus::{Bus, Credential, Deliver, Environment, Idempotency, OnDeadLetter, Order, Start};
+
+const CONSUMER: &str = "consumers/erp-project/consumer.yaml";
+
+#[test]
+fn what_is_not_declared_has_its_default() {
+    let deliver = "\ndeliver: { order: key, in_flight: 64, patience: 30s, give_up_after: 72h }\n";
+    let bus = Copy::new(&[Replace(CONSUMER, deliver, "")]).load().bus.unwrap();
+    let expect = Deliver {
+        order: Order::Key,
+        in_flight: 64,
+        patience: Duration::from_secs(30),
+        give_up_after: Duration::from_secs(72 * 3600),
+        on_dead_letter: OnDeadLetter::Hold,
+        start: Start::Now,
+    };
+    assert_eq!(bus.consumers["erp-project"].deliver, expect);
+    assert_eq!(bus.producers["crm-webhooks"].event_source, "/shop/crm-webhooks");
+    let crm = &bus.systems["crm"];
+    assert_eq!((crm.deadline, crm.response_bytes_max), (Duration::from_secs(10), 64 * 1024));
+    assert_eq!(crm.idempotency, Idempotency::None);
+    let event = &bus.events["crm.deal_stage_changed"];
+    assert_eq!(
+        (event.topic.as_str(), event.subject.as_str()),
+        ("crm.deal_stage_changed", "crm.deal_stage_changed-value")
+    );
+}
+
+#[test]
+fn events_that_share_a_topic_have_subjects_of_their_own() {
+    let topics = "language: 1\ntopics: { deals: [crm.deal_stage_changed, erp.project_created] }";
+    let bus = Copy::new(&[Replace("tieline.yaml", "language: 1", topics)]).load().bus.unwrap();
+    let of = |name: &str| (bus.events[name].topic.clone(), bus.events[name].subject.clone());
+    assert_eq!(of("crm.deal_stage_changed"), ("deals".to_owned(), "deals-crm.deal_stage_changed".to_owned()));
+    assert_eq!(of("erp.project_created"), ("deals".to_owned(), "deals-erp.project_created".to_owned()));
+}
+
+#[test]
+fn another_address_takes_the_token_endpoint_along() {
+    struct Moved;
+    impl Environment for Moved {
+        fn variable(&self, name: &str) -> Option<String> {
+            Known.variable(name)
+        }
+        fn secret(&self, name: &str) -> Option<String> {
+            Known.secret(name)
+        }
+        fn base_url(&self, system: &str) -> Option<String> {
+            (system == "erp").then(|| "http://127.0.0.1:7101/".to_owned())
+        }
+    }
+    let copy = Copy::new(&[]);
+    let bus = Bus::load(copy.dir(), &Moved).bus.unwrap();
+    assert_eq!(bus.systems["erp"].base_url, "http://127.0.0.1:7101");
+    let Credential::OAuth2 { token_url, .. } = &bus.systems["erp"].credential else { panic!() };
+    assert_eq!(token_url, "http://127.0.0.1:7101/oauth/token");
+    assert_eq!(bus.systems["crm"].base_url, "https://crm.example.com");
+}
+
+#[test]
+fn a_fingerprint_changes_with_what_decides_a_request_and_with_nothing_else() {
+    let of = |edits: &[Edit<'_>]| Copy::new(edits).load().bus.unwrap().consumers["erp-project"].fingerprint;
+    let contract = "systems/erp/openapi.yaml";
+    let base = of(&[]);
+    assert_eq!(of(&[]), base);
+    assert_eq!(of(&[Replace(CONSUMER, "owner: revenue", "owner: sales")]), base);
+    assert_eq!(of(&[Replace(CONSUMER, "patience: 30s", "patience: 40s")]), base);
+    assert_eq!(of(&[Replace(CONSUMER, "project_id: $response.id", "project_id: .id")]), base);
+    assert_ne!(of(&[Replace(CONSUMER, "truncate(60)", "truncate(50)")]), base);
+    assert_ne!(of(&[Replace(CONSUMER, "CLOSED_WON: planned", "CLOSED_WON: cancelled")]), base);
+    assert_ne!(of(&[Replace(CONSUMER, "keep: 10m", "keep: 5m")]), base);
+    assert_ne!(of(&[Replace(contract, "maxLength: 80", "maxLength: 90")]), base);
+    assert_ne!(of(&[Replace("schemas/crm.deal_stage_changed.avsc", "\"Its title.\"", "\"A title.\"")]), base);
+}
