@@ -1,6 +1,6 @@
 //! A mapping of a definition, field by field: what is asked for is known, what is left over is a mistake.
 //!
-//! ```ignore
+//! ```text
 //! let mut fields = Fields::of(file, node, "a system")?;
 //! let purpose = fields.required("purpose", text);
 //! let deadline = fields.optional("deadline", duration);

@@ -164,6 +164,7 @@ fn what_refers_to_what() {
     check("unknown-operation-in-answers", &[Replace(ERP, "createProject:", "makeProject:")]);
     check("missing-parameter", &[Replace(CONSUMER, "with: { id: .owner_id }, ", "")]);
     check("unknown-parameter", &[Replace(CONSUMER, "{ id: .owner_id }", "{ id: .owner_id, idd: .id }")]);
+    check("unused-look-up", &[Replace(CONSUMER, "\n    managerName: $manager.display_name", "")]);
     check(
         "unsafe-look-up",
         &[Replace(
