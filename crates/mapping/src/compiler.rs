@@ -134,8 +134,9 @@ impl Filter {
     /// # Errors
     /// When a function fails on the value that it got.
     pub fn holds(&self, event: &Frame<'_>, names: Names<'_>) -> Result<bool, RunError> {
-        let frames = self.names.read(names, &Bounds::default())?;
-        self.program.holds(&Env::new(event, &frames)).map_err(|fault| RunError::leaf("when", fault))
+        let bounds = Bounds::default();
+        let frames = self.names.read(names, &bounds)?;
+        self.program.holds(&Env::new(event, &frames, &bounds)).map_err(|fault| RunError::leaf("when", fault))
     }
 }
 
@@ -173,8 +174,9 @@ impl Expression {
         names: Names<'_>,
         read: impl FnOnce(&Val<'_>) -> Result<T, &'static str>,
     ) -> Result<T, RunError> {
-        let frames = self.names.read(names, &Bounds::default())?;
-        let env = Env::new(event, &frames);
+        let bounds = Bounds::default();
+        let frames = self.names.read(names, &bounds)?;
+        let env = Env::new(event, &frames, &bounds);
         let path = &*self.leaf.path;
         let value = self.leaf.program.eval(&env).map_err(|fault| RunError::leaf(path, fault))?;
         json_out::check(&self.leaf.checks, &value, path)?;
@@ -218,7 +220,7 @@ impl Mapping {
         out: &mut Vec<u8>,
     ) -> Result<(), RunError> {
         let frames = self.names.read(names, bounds)?;
-        let mut env = Env::new(event, &frames);
+        let mut env = Env::new(event, &frames, bounds);
         // The bound is on what this record adds.
         let limits = Bounds { output_bytes_max: bounds.output_bytes_max.saturating_add(out.len()), ..*bounds };
         match &self.tree {

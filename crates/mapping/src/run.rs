@@ -20,6 +20,8 @@ pub(crate) struct Env<'e> {
     event: &'e Frame<'e>,
     names: &'e [Frame<'e>],
     loops: SmallVec<[Item<'e>; 4]>,
+    /// Loops in loops multiply: how often their bodies may still run.
+    turns_left: usize,
 }
 
 /// The item that a loop is at.
@@ -45,8 +47,22 @@ impl NamesRead {
 }
 
 impl<'e> Env<'e> {
-    pub(crate) fn new(event: &'e Frame<'e>, names: &'e [Frame<'e>]) -> Self {
-        Self { event, names, loops: SmallVec::new() }
+    pub(crate) fn new(event: &'e Frame<'e>, names: &'e [Frame<'e>], bounds: &Bounds) -> Self {
+        Self { event, names, loops: SmallVec::new(), turns_left: bounds.items_max }
+    }
+
+    /// Runs a loop's body with this item.
+    fn turn(
+        &mut self,
+        item: Item<'e>,
+        body: &mut impl FnMut(&mut Self) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        let left = self.turns_left.checked_sub(1);
+        self.turns_left = left.ok_or_else(|| RunError::leaf("for", "has more items than are allowed"))?;
+        self.loops.push(item);
+        let done = body(self);
+        self.loops.pop();
+        done
     }
 
     /// Runs a loop's body for each item of a list; null has none.
@@ -58,19 +74,12 @@ impl<'e> Env<'e> {
         match list.eval(self).map_err(|fault| RunError::leaf("for", fault))? {
             Val::List(list) => {
                 for at in 0..list.len {
-                    let item = self.item(&list, at);
-                    self.loops.push(item);
-                    let done = body(self);
-                    self.loops.pop();
-                    done?;
+                    self.turn(self.item(&list, at), &mut body)?;
                 }
             }
             Val::Items(items) => {
                 for item in items {
-                    self.loops.push(Item::Value(item));
-                    let done = body(self);
-                    self.loops.pop();
-                    done?;
+                    self.turn(Item::Value(item), &mut body)?;
                 }
             }
             _null => {}

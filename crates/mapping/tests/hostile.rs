@@ -154,3 +154,18 @@ fn an_output_beyond_its_bound_is_refused_and_leaves_nothing() {
     mapping.write(&frame, &[], &Bounds::default(), &mut out).unwrap();
     assert!(out.ends_with(b"\"b\":1}"));
 }
+
+#[test]
+fn loops_in_loops_are_bounded_also_where_they_write_nothing() {
+    let event = EventSchema::parse(EVENT).unwrap();
+    let mut compiler = Compiler::new(event.ty, "E".to_owned());
+    let tree = "all:\n- for: $a in .l\n  inner:\n  - for: $b in .l\n    when: $a.x > $b.x\n    x: $b.x";
+    let tree = tieline_mapping::yaml::parse(tree).unwrap();
+    let mapping = compiler.mapping(&tree, Target::Contract(&Type::of(Kind::Any), "the contract"), None).unwrap();
+    let (layout, _) = compiler.finish();
+    let body = json!({ "l": vec![json!({ "x": 1.0 }); 20_000] });
+    let frame = layout.read_json(&body, &Bounds::default()).unwrap();
+    let start = Instant::now();
+    assert!(mapping.write(&frame, &[], &Bounds::default(), &mut Vec::new()).is_err());
+    assert!(start.elapsed() < Duration::from_secs(2));
+}
