@@ -42,7 +42,8 @@ pub enum Output<R> {
         /// The partition.
         partition: Partition,
     },
-    /// The partition may go: what could be committed is.
+    /// The partition may go: what could be committed is, or its time is over. A commit of it that is still under way has
+    /// to be given up or made before the group is told.
     Released {
         /// The partition.
         partition: Partition,

@@ -1,0 +1,669 @@
+//! The world: a topic, a group, up to three processes, a system, and what happens to them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tieline_delivery::oracle::{CommitSample, End, Ended, Evidence, Produced};
+use tieline_delivery::{
+    Answer, AttemptLog, Commit, CommitId, Epoch, Input, OnDeadLetter, Order, Outcome, Output, Partition, Prepared,
+    Reason, RecordId, Settings, Time,
+};
+
+use crate::dice::Dice;
+use crate::process::Process;
+use crate::system::{Reply, System};
+
+/// When the last fault happens, in milliseconds; and how long the world may take afterwards to finish all.
+const HEALS_AT_MS: u64 = 20_000;
+const FINISHES_WITHIN_MS: u64 = 60_000;
+const REQUEST_DEADLINE_MS: u64 = 2_000;
+const REVOKE_WITHIN_MS: u64 = 3_000;
+
+struct Record {
+    partition: i32,
+    offset: i64,
+    key: Option<u64>,
+    poison: bool,
+    skipped: bool,
+}
+
+enum Event {
+    Produce,
+    Fetch(usize),
+    Wake(usize),
+    Prepared {
+        process: usize,
+        incarnation: u64,
+        id: RecordId,
+        attempt: u32,
+        outcome: Prepared,
+    },
+    Arrive {
+        process: usize,
+        incarnation: u64,
+        id: RecordId,
+        attempt: u32,
+        event: usize,
+        sent_ms: u64,
+    },
+    Answer {
+        process: usize,
+        incarnation: u64,
+        id: RecordId,
+        attempt: u32,
+        event: usize,
+        answer: Answer,
+    },
+    Commit {
+        process: usize,
+        incarnation: u64,
+        commit: Commit<usize>,
+        /// Of its partitions, as the sender owned them then: a commit does not outlive its generation.
+        epochs: Vec<Option<u64>>,
+        fails: bool,
+    },
+    CommitEnds {
+        process: usize,
+        incarnation: u64,
+        id: CommitId,
+        made: bool,
+    },
+    Trouble,
+    /// The group notices that an owner is gone.
+    Evict {
+        partition: i32,
+        owner: (usize, u64),
+    },
+    Settle,
+    Lost {
+        process: usize,
+        incarnation: u64,
+        partition: i32,
+        epoch: u64,
+    },
+    Restart(usize),
+    Heal,
+}
+
+/// What a run has met, so that a run without faults does not pass for a good one.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    pub records: usize,
+    pub calls: usize,
+    pub crashes: usize,
+    pub zombies: usize,
+    pub rebalances: usize,
+    pub commits: usize,
+    pub fenced: usize,
+    pub failed_commits: usize,
+    pub unknown_resent: usize,
+    pub dead: usize,
+    pub stale: u64,
+}
+
+impl Seen {
+    pub fn add(&mut self, one: &Self) {
+        self.records += one.records;
+        self.calls += one.calls;
+        self.crashes += one.crashes;
+        self.zombies += one.zombies;
+        self.rebalances += one.rebalances;
+        self.commits += one.commits;
+        self.fenced += one.fenced;
+        self.failed_commits += one.failed_commits;
+        self.unknown_resent += one.unknown_resent;
+        self.dead += one.dead;
+        self.stale += one.stale;
+    }
+
+    pub fn assert_every_fault_was_met(&self) {
+        let met = [self.crashes, self.zombies, self.rebalances, self.fenced, self.failed_commits, self.unknown_resent];
+        assert!(met.iter().all(|times| *times > 100) && self.dead > 100 && self.stale > 100, "{self:?}");
+    }
+}
+
+pub struct World {
+    dice: Dice,
+    now_ms: u64,
+    events: BTreeMap<(u64, u64), Event>,
+    next_event: u64,
+    next_incarnation: u64,
+    settings: Settings,
+    partitions: i32,
+    to_produce: usize,
+    records: Vec<Record>,
+    log: BTreeMap<i32, Vec<usize>>,
+    ends: BTreeMap<i32, i64>,
+    system: System,
+    processes: Vec<Process>,
+    /// The broker's view: who owns a partition, who shall, and what is committed.
+    owners: BTreeMap<i32, (usize, u64)>,
+    shall: BTreeMap<i32, usize>,
+    committed: BTreeMap<i32, (i64, String)>,
+    ledger: BTreeMap<usize, Outcome>,
+    evidence: Evidence,
+    /// No crashes, zombies or failing commits: then nothing may come twice.
+    calm: bool,
+    healed: bool,
+    seen: Seen,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let settings = Settings {
+            order: [Order::Key, Order::Key, Order::Key, Order::Partition, Order::None][dice.index(5)],
+            on_dead_letter: OnDeadLetter::Continue,
+            in_flight_max: dice.index(12) + 1,
+            window_records_max: dice.index(60) + 4,
+            window_bytes_max: 2_000,
+            patience: Duration::from_millis(dice.between(500, 5_000)),
+            backoff_min: Duration::from_millis(20),
+            backoff_max: Duration::from_millis(dice.between(200, 2_000)),
+            request_deadline: Duration::from_millis(REQUEST_DEADLINE_MS),
+            commit_every: Duration::from_millis(dice.between(20, 500)),
+            retry_after_max: Duration::from_millis(1_500),
+            fingerprint: seed,
+            seed,
+        };
+        let partitions = i32::try_from(dice.between(1, 5)).unwrap();
+        let mut world = Self {
+            now_ms: 0,
+            events: BTreeMap::new(),
+            next_event: 0,
+            next_incarnation: 0,
+            partitions,
+            to_produce: dice.index(150) + 30,
+            records: Vec::new(),
+            log: (0..partitions).map(|partition| (partition, Vec::new())).collect(),
+            ends: (0..partitions).map(|partition| (partition, 0)).collect(),
+            system: System { faults: dice.between(0, 500), ..System::default() },
+            processes: Vec::new(),
+            owners: BTreeMap::new(),
+            shall: BTreeMap::new(),
+            committed: (0..partitions).map(|partition| (partition, (0, String::new()))).collect(),
+            ledger: BTreeMap::new(),
+            evidence: Evidence { system_remembers_keys: true, ..Evidence::default() },
+            calm: dice.chance(200),
+            healed: false,
+            seen: Seen::default(),
+            settings,
+            dice,
+        };
+        for process in 0..world.dice.index(3) + 1 {
+            let fresh = world.process();
+            world.processes.push(fresh);
+            world.after(0, Event::Fetch(process));
+        }
+        world.after(0, Event::Produce);
+        world.after(HEALS_AT_MS, Event::Heal);
+        world.after(500, Event::Trouble);
+        world.reassign();
+        world
+    }
+
+    /// Runs to the end, and has it judged.
+    pub fn run(mut self) -> Seen {
+        let limit = HEALS_AT_MS + FINISHES_WITHIN_MS;
+        while !(self.healed && self.is_finished()) {
+            let ((at, _), event) = self.events.pop_first().expect("something happens always");
+            assert!(at < limit, "{} s after healing it is not finished:\n{}", FINISHES_WITHIN_MS / 1_000, self.state());
+            self.now_ms = at;
+            self.happen(event);
+        }
+        self.drain();
+        self.judge()
+    }
+
+    fn is_finished(&self) -> bool {
+        self.records.len() == self.to_produce
+            && self.ends.iter().all(|(partition, end)| self.committed[partition].0 == *end)
+    }
+
+    fn drain(&mut self) {
+        let end = self.now_ms + 2 * REQUEST_DEADLINE_MS;
+        let deadline = at(end);
+        for process in 0..self.processes.len() {
+            self.input(process, Input::Drain { deadline });
+        }
+        while !self.processes.iter().all(|process| process.drained) {
+            let ((at, _), event) = self.events.pop_first().expect("a drain ends");
+            assert!(at <= end + 1, "not drained at the deadline:\n{}", self.state());
+            self.now_ms = at;
+            self.happen(event);
+        }
+    }
+
+    fn judge(mut self) -> Seen {
+        let by_key = self.settings.order != Order::None;
+        for (event, record) in self.records.iter().enumerate() {
+            self.evidence.produced.push(Produced {
+                partition: record.partition,
+                offset: record.offset,
+                key: record.key.filter(|_| by_key).map(|key| format!("{}/{key}", record.partition)),
+                sequence: event as u64,
+                event_id: format!("e{event}"),
+                acknowledged: true,
+            });
+        }
+        self.evidence.arrivals = std::mem::take(&mut self.system.arrivals);
+        self.evidence.duplicates_max = self.calm.then_some(0);
+        let verdict = self.evidence.judge();
+        assert!(verdict.holds(), "{verdict}");
+        assert_eq!(self.ledger.len(), self.records.len(), "the ledger misses what was committed");
+        self.seen.records = self.records.len();
+        self.seen.calls = self.evidence.arrivals.len();
+        self.seen.stale += self.processes.iter().map(|process| process.machine.stale_inputs()).sum::<u64>();
+        self.seen
+    }
+
+    fn state(&self) -> String {
+        let views = self.processes.iter().map(|process| {
+            let views: Vec<_> = process.machine.partitions().collect();
+            format!("alive {}, {:?}\n{views:#?}", process.alive, process.machine.load())
+        });
+        format!("owners {:?}, shall {:?}, ends {:?}\n", self.owners, self.shall, self.ends)
+            + &views.collect::<Vec<_>>().join("\n")
+    }
+
+    fn after(&mut self, wait_ms: u64, event: Event) {
+        self.events.insert((self.now_ms + wait_ms, self.next_event), event);
+        self.next_event += 1;
+    }
+
+    fn process(&mut self) -> Process {
+        self.next_incarnation += 1;
+        Process::new(self.settings.clone(), at(self.now_ms), self.next_incarnation)
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Produce => self.produce(),
+            Event::Fetch(process) => self.fetch(process),
+            Event::Wake(process) => self.pump(process),
+            Event::Prepared { process, incarnation, id, attempt, outcome } => {
+                self.input_of(process, incarnation, Input::Prepared { id, attempt, outcome });
+            }
+            Event::Arrive { process, incarnation, id, attempt, event, sent_ms } => {
+                self.arrive(process, incarnation, id, attempt, event, sent_ms);
+            }
+            Event::Answer { process, incarnation, id, attempt, event, answer } => {
+                self.answer(process, incarnation, id, attempt, event, answer);
+            }
+            Event::Commit { process, incarnation, commit, epochs, fails } => {
+                self.commit(process, incarnation, commit, &epochs, fails);
+            }
+            Event::CommitEnds { process, incarnation, id, made } => {
+                let input = if made { Input::Committed { commit: id } } else { Input::CommitFailed { commit: id } };
+                self.input_of(process, incarnation, input);
+            }
+            Event::Trouble => self.trouble(),
+            Event::Evict { partition, owner } => {
+                if self.owners.get(&partition) == Some(&owner) {
+                    self.owners.remove(&partition);
+                }
+                self.settle_group();
+            }
+            Event::Settle => self.settle_group(),
+            Event::Lost { process, incarnation, partition, epoch } => {
+                let owned = self.processes[process].owned.get(&partition);
+                if self.processes[process].incarnation == incarnation && owned.is_some_and(|(now, _)| *now == epoch) {
+                    self.processes[process].disown(partition);
+                    self.input(process, Input::Lost { partition: Partition(partition) });
+                    self.settle_group();
+                }
+            }
+            Event::Restart(process) => self.restart(process),
+            Event::Heal => self.heal(),
+        }
+    }
+
+    fn produce(&mut self) {
+        if self.records.len() == self.to_produce {
+            return;
+        }
+        let partition = i32::try_from(self.dice.index(usize::try_from(self.partitions).unwrap())).unwrap();
+        let end = self.ends.get_mut(&partition).unwrap();
+        let offset = *end + if self.dice.chance(150) { i64::try_from(self.dice.between(1, 6)).unwrap() } else { 0 };
+        *end = offset + 1;
+        let key = (!self.dice.chance(100)).then(|| self.dice.between(0, 6));
+        let (poison, skipped) = (self.dice.chance(40), self.dice.chance(40));
+        self.log.get_mut(&partition).unwrap().push(self.records.len());
+        self.records.push(Record { partition, offset, key, poison, skipped });
+        let wait = self.dice.between(1, HEALS_AT_MS / self.to_produce as u64);
+        self.after(wait, Event::Produce);
+    }
+
+    fn fetch(&mut self, process: usize) {
+        let wait = self.dice.between(1, 60);
+        self.after(wait, Event::Fetch(process));
+        let owned: Vec<i32> = self.processes[process].owned.keys().copied().collect();
+        for partition in owned {
+            let shell = &self.processes[process];
+            if !shell.alive || shell.paused.contains_key(&partition) || shell.leaving.contains(&partition) {
+                continue;
+            }
+            for _ in 0..self.dice.between(1, 12) {
+                let shell = self.processes.get_mut(process).unwrap();
+                let Some((epoch, place)) = shell.owned.get_mut(&partition) else { break };
+                let Some(event) = self.log[&partition].get(*place).copied() else { break };
+                *place += 1;
+                let record = &self.records[event];
+                let id = RecordId { epoch: Epoch(*epoch), partition: Partition(partition), offset: record.offset };
+                let key = record.key.map(|key| key.to_be_bytes()[..].into());
+                shell.machine.handle(at(self.now_ms), Input::Fetched { id, key, bytes: 50, record: event });
+            }
+        }
+        self.pump(process);
+    }
+
+    fn input_of(&mut self, process: usize, incarnation: u64, input: Input<usize>) {
+        if self.processes[process].incarnation == incarnation {
+            self.input(process, input);
+        }
+    }
+
+    fn input(&mut self, process: usize, input: Input<usize>) {
+        if self.processes[process].alive {
+            self.processes[process].machine.handle(at(self.now_ms), input);
+            self.pump(process);
+        }
+    }
+
+    /// Does what the machine asks for.
+    fn pump(&mut self, process: usize) {
+        if !self.processes[process].alive {
+            return;
+        }
+        for _ in 0..10_000 {
+            let incarnation = self.processes[process].incarnation;
+            match self.processes[process].machine.poll(at(self.now_ms)) {
+                Output::Prepare { id, attempt, record } => self.prepare(process, incarnation, id, attempt, record),
+                Output::Send { id, attempt, maybe_applied, record } => {
+                    self.seen.unknown_resent += usize::from(maybe_applied);
+                    self.send(process, incarnation, id, attempt, record);
+                }
+                Output::Commit(commit) => {
+                    let fails = !self.healed && !self.calm && self.dice.chance(100);
+                    let wait = self.dice.between(1, 150);
+                    let epochs = self.epochs(process, &commit);
+                    self.after(wait, Event::Commit { process, incarnation, commit, epochs, fails });
+                }
+                Output::Pause { partition, reason } => {
+                    self.processes[process].paused.insert(partition.0, reason);
+                }
+                Output::Resume { partition } => {
+                    self.processes[process].paused.remove(&partition.0);
+                }
+                Output::Released { partition } => {
+                    self.processes[process].disown(partition.0);
+                    if self.owners.get(&partition.0) == Some(&(process, incarnation)) {
+                        self.owners.remove(&partition.0);
+                    }
+                    self.after(1, Event::Settle);
+                }
+                Output::Drained => self.processes[process].drained = true,
+                Output::Wait { until } => {
+                    if let Some(until) = until {
+                        // Up to a whole millisecond: never early.
+                        let due = u64::try_from(until.0.as_nanos().div_ceil(1_000_000)).unwrap();
+                        assert!(until > at(self.now_ms), "it wants to be asked at {until:?}, which is over");
+                        self.after(due - self.now_ms, Event::Wake(process));
+                    }
+                    return;
+                }
+            }
+        }
+        panic!("the machine has always something to do:\n{}", self.state());
+    }
+
+    fn prepare(&mut self, process: usize, incarnation: u64, id: RecordId, attempt: u32, event: usize) {
+        let record = &self.records[event];
+        assert_eq!((record.partition, record.offset), (id.partition.0, id.offset));
+        let outcome = match (record.skipped, !self.healed && self.dice.chance(20)) {
+            (true, _) => Prepared::Skip,
+            (false, true) => Prepared::NotNow(Answer::Unknown(reason("look-up")), log()),
+            (false, false) => Prepared::Call,
+        };
+        if outcome == Prepared::Call {
+            self.processes[process].requests.insert(event);
+        }
+        let wait = self.dice.between(0, 5);
+        self.after(wait, Event::Prepared { process, incarnation, id, attempt, outcome });
+    }
+
+    fn send(&mut self, process: usize, incarnation: u64, id: RecordId, attempt: u32, event: usize) {
+        let record = &self.records[event];
+        let shell = &mut self.processes[process];
+        assert!(shell.requests.contains(&event), "e{event} is sent unprepared");
+        assert!(at(self.now_ms) >= shell.calls_from, "e{event} is sent before the time that the system named");
+        if let (Order::Key, Some(key)) = (self.settings.order, record.key) {
+            assert!(shell.calling.insert((record.partition, key)), "two calls of key {key} at once: e{event}");
+        }
+        assert!(shell.machine.load().in_flight <= self.settings.in_flight_max);
+        let wait =
+            if self.dice.chance(50) { self.dice.between(1, REQUEST_DEADLINE_MS) } else { self.dice.between(1, 40) };
+        let sent_ms = self.now_ms;
+        self.after(wait, Event::Arrive { process, incarnation, id, attempt, event, sent_ms });
+    }
+
+    fn arrive(&mut self, process: usize, incarnation: u64, id: RecordId, attempt: u32, event: usize, sent_ms: u64) {
+        let poison = self.records[event].poison;
+        let reply = self.system.call(&mut self.dice, self.now_ms, event, attempt, poison);
+        let timeout = sent_ms + REQUEST_DEADLINE_MS - self.now_ms;
+        let wait = self.dice.between(1, 30).min(timeout);
+        let (wait, answer) = match reply {
+            Reply::Status(200..=299) => (wait, Answer::Applied),
+            Reply::Status(400) => (wait, Answer::Refused(reason("http-400"))),
+            Reply::Status(401) => (wait, Answer::Credential(reason("http-401"))),
+            Reply::Status(503) => (wait, Answer::NotApplied(reason("http-503"))),
+            Reply::Status(_) => (wait, Answer::Unknown(reason("http-500"))),
+            Reply::Throttled(ms) => (wait, Answer::Throttled { retry_after: Duration::from_millis(ms) }),
+            Reply::Dropped => (timeout, Answer::Unknown(reason("timeout"))),
+        };
+        self.after(wait, Event::Answer { process, incarnation, id, attempt, event, answer });
+    }
+
+    fn answer(&mut self, process: usize, incarnation: u64, id: RecordId, attempt: u32, event: usize, answer: Answer) {
+        let now = at(self.now_ms);
+        let shell = &mut self.processes[process];
+        if shell.incarnation != incarnation {
+            return;
+        }
+        let partition = self.records[event].partition;
+        let current = shell.owned.get(&partition).is_some_and(|(epoch, _)| *epoch == id.epoch.0);
+        if let (true, Some(key)) = (current, self.records[event].key) {
+            shell.calling.remove(&(partition, key));
+        }
+        if let (true, Answer::Throttled { retry_after }) = (current, &answer) {
+            shell.calls_from = shell.calls_from.max(now.after(*retry_after));
+        }
+        self.input(process, Input::Answered { id, attempt, answer, log: log() });
+    }
+
+    /// The commit reaches the broker: one transaction, refused as a whole where one partition is not the sender's.
+    fn commit(&mut self, process: usize, incarnation: u64, commit: Commit<usize>, epochs: &[Option<u64>], fails: bool) {
+        let ours = |partition: i32| self.owners.get(&partition) == Some(&(process, incarnation));
+        let fenced =
+            !commit.offsets.iter().all(|offset| ours(offset.partition.0)) || self.epochs(process, &commit) != epochs;
+        self.seen.fenced += usize::from(fenced);
+        self.seen.failed_commits += usize::from(fails);
+        let made = !fenced && !fails;
+        let id = commit.id;
+        if made {
+            self.seen.commits += 1;
+            self.make_durable(commit);
+        }
+        let wait = self.dice.between(1, 20);
+        self.after(wait, Event::CommitEnds { process, incarnation, id, made });
+    }
+
+    fn epochs(&self, process: usize, commit: &Commit<usize>) -> Vec<Option<u64>> {
+        let owned = &self.processes[process].owned;
+        commit.offsets.iter().map(|offset| owned.get(&offset.partition.0).map(|(epoch, _)| *epoch)).collect()
+    }
+
+    fn make_durable(&mut self, commit: Commit<usize>) {
+        for end in commit.finals {
+            let event = end.record;
+            let kind = match &end.outcome {
+                Outcome::Done => None,
+                Outcome::Skipped => Some(End::Skipped),
+                Outcome::Dead { .. } => Some(End::Dead),
+            };
+            self.seen.dead += usize::from(kind == Some(End::Dead));
+            if let Some(kind) = kind {
+                self.evidence.ended.push(Ended { event_id: format!("e{event}"), end: kind, at_ms: Some(self.now_ms) });
+            }
+            let before = self.ledger.insert(event, end.outcome);
+            assert!(before.is_none(), "e{event} has become final twice, first as {before:?}");
+        }
+        for offset in commit.offsets {
+            let partition = offset.partition.0;
+            self.evidence.commits.push(CommitSample { at_ms: self.now_ms, partition, offset: offset.offset });
+            let before = self.committed.insert(partition, (offset.offset, offset.metadata)).unwrap();
+            assert!(before.0 <= offset.offset, "the committed offset of {partition} goes back from {}", before.0);
+        }
+    }
+
+    fn trouble(&mut self) {
+        if self.healed {
+            return;
+        }
+        let process = self.dice.index(self.processes.len());
+        match self.dice.between(0, 6) {
+            0 if !self.calm => self.crash(process),
+            1 if !self.calm => self.make_zombie(process),
+            2 => self.revoke_all(),
+            _ => self.reassign(),
+        }
+        let wait = self.dice.between(50, 3_000);
+        self.after(wait, Event::Trouble);
+    }
+
+    /// The process is gone; its calls may still arrive. The group notices after a while.
+    fn crash(&mut self, process: usize) {
+        if !self.processes[process].alive {
+            return;
+        }
+        self.seen.crashes += 1;
+        self.seen.stale += self.processes[process].machine.stale_inputs();
+        self.processes[process].alive = false;
+        let gone: Vec<(i32, (usize, u64))> =
+            self.owners.iter().map(|(partition, owner)| (*partition, *owner)).collect();
+        let wait = self.dice.between(1, 800);
+        for (partition, owner) in gone.into_iter().filter(|(_, (owner, _))| *owner == process) {
+            self.after(wait, Event::Evict { partition, owner });
+        }
+        let back = self.dice.between(1, 4_000);
+        self.after(back, Event::Restart(process));
+    }
+
+    fn restart(&mut self, process: usize) {
+        if self.processes[process].alive {
+            return;
+        }
+        let fresh = self.process();
+        self.processes[process] = fresh;
+        let old: Vec<i32> =
+            self.owners.iter().filter(|(_, (owner, _))| *owner == process).map(|(partition, _)| *partition).collect();
+        for partition in old {
+            self.owners.remove(&partition);
+        }
+        self.settle_group();
+    }
+
+    /// The group takes everything from a process that does not notice for a while, and goes on.
+    fn make_zombie(&mut self, process: usize) {
+        let incarnation = self.processes[process].incarnation;
+        let wait = self.dice.between(1, 3_000);
+        let owned: Vec<i32> =
+            self.owners.iter().filter(|(_, owner)| **owner == (process, incarnation)).map(|(p, _)| *p).collect();
+        if owned.is_empty() || self.processes.len() == 1 {
+            return;
+        }
+        self.seen.zombies += 1;
+        for partition in owned {
+            self.owners.remove(&partition);
+            self.shall.insert(partition, (process + 1) % self.processes.len());
+            if let Some((epoch, _)) = self.processes[process].owned.get(&partition).copied() {
+                self.after(wait, Event::Lost { process, incarnation, partition, epoch });
+            }
+        }
+        self.settle_group();
+    }
+
+    /// An eager rebalance: everybody gives everything back first.
+    fn revoke_all(&mut self) {
+        let owners: Vec<(i32, (usize, u64))> =
+            self.owners.iter().map(|(partition, owner)| (*partition, *owner)).collect();
+        for (partition, (process, incarnation)) in owners {
+            self.revoke(partition, process, incarnation);
+        }
+        self.reassign();
+    }
+
+    /// A cooperative rebalance: only what moves is given back.
+    fn reassign(&mut self) {
+        self.seen.rebalances += 1;
+        for partition in 0..self.partitions {
+            let process = self.dice.index(self.processes.len());
+            self.shall.insert(partition, process);
+        }
+        self.settle_group();
+    }
+
+    fn settle_group(&mut self) {
+        let wanted: Vec<(i32, usize)> = self.shall.iter().map(|(partition, process)| (*partition, *process)).collect();
+        for (partition, process) in wanted {
+            match self.owners.get(&partition).copied() {
+                Some((owner, incarnation)) if owner != process && self.processes[process].alive => {
+                    self.revoke(partition, owner, incarnation);
+                }
+                None if self.processes[process].alive && !self.processes[process].owned.contains_key(&partition) => {
+                    self.assign(partition, process);
+                }
+                Some(_) | None => {}
+            }
+        }
+    }
+
+    fn revoke(&mut self, partition: i32, process: usize, incarnation: u64) {
+        let shell = &mut self.processes[process];
+        if shell.incarnation == incarnation && shell.alive && shell.leaving.insert(partition) {
+            let deadline = at(self.now_ms + REVOKE_WITHIN_MS);
+            self.input(process, Input::Revoke { partition: Partition(partition), deadline });
+        }
+    }
+
+    fn assign(&mut self, partition: i32, process: usize) {
+        let (offset, metadata) = self.committed[&partition].clone();
+        let place = self.log[&partition].partition_point(|event| self.records[*event].offset < offset);
+        let shell = &mut self.processes[process];
+        let epoch = Epoch(shell.own(partition, place));
+        self.owners.insert(partition, (process, shell.incarnation));
+        let partitions = u32::try_from(self.partitions).unwrap();
+        self.input(process, Input::Assigned { epoch, partition: Partition(partition), offset, metadata, partitions });
+    }
+
+    fn heal(&mut self) {
+        self.healed = true;
+        self.system.healed = true;
+        for process in 0..self.processes.len() {
+            self.restart(process);
+        }
+        self.settle_group();
+    }
+}
+
+fn at(ms: u64) -> Time {
+    Time(Duration::from_millis(ms))
+}
+
+fn reason(code: &str) -> Reason {
+    Reason { code: code.to_owned(), detail: "as the dice fell".to_owned() }
+}
+
+fn log() -> AttemptLog {
+    AttemptLog { at_ms: 0, status: None, excerpt: String::new() }
+}
