@@ -6,10 +6,13 @@ use crate::ast::{Argument, Arithmetic, Call, Comparison, Expr, ExprKind, ForClau
 use crate::lexer::{PathStep, Source, SyntaxError, Token, TokenKind, tokens};
 
 /// Deepest nesting of an expression: the parser and all that come after it recurse.
-const DEPTH_MAX: u32 = 64;
+const DEPTH_MAX: u32 = 32;
 
 /// Most bytes of an expression: a definition is written by hand.
 const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
+
+/// Most operators and functions of an expression: a chain of them is as deep as it is long.
+const LINKS_MAX: u32 = 64;
 
 /// Words that cannot be the start of a value.
 const KEYWORDS: [&str; 10] = ["and", "or", "not", "in", "if", "then", "else", "null", "true", "false"];
@@ -111,12 +114,14 @@ struct Parser<'t> {
     tokens: Vec<Token>,
     at: usize,
     depth: u32,
+    links: u32,
 }
 
 impl<'t> Parser<'t> {
     fn new(source: Source<'t>, start: usize, end: usize) -> Result<Self, SyntaxError> {
         bounded(source)?;
-        Ok(Self { source, tokens: tokens(source.text, start, end)?, at: 0, depth: 0 })
+        let tokens = tokens(source.text, start, end)?;
+        Ok(Self { source, tokens, at: 0, depth: 0, links: 0 })
     }
 
     /// `a | f | g(x)`
@@ -125,6 +130,7 @@ impl<'t> Parser<'t> {
         let start = self.here();
         let mut expr = self.or()?;
         while self.accept("|") {
+            self.link()?;
             let token = self.take();
             let TokenKind::Word(name) = token.kind else {
                 return Err(fault(token.start, token.end.max(token.start + 1), "a function has to follow `|`", None));
@@ -169,6 +175,7 @@ impl<'t> Parser<'t> {
         let start = self.here();
         let mut left = self.and()?;
         while self.accept_word("or") {
+            self.link()?;
             let right = self.and()?;
             left = self.node(start, ExprKind::Or(Box::new(left), Box::new(right)));
         }
@@ -179,6 +186,7 @@ impl<'t> Parser<'t> {
         let start = self.here();
         let mut left = self.not()?;
         while self.accept_word("and") {
+            self.link()?;
             let right = self.not()?;
             left = self.node(start, ExprKind::And(Box::new(left), Box::new(right)));
         }
@@ -254,6 +262,7 @@ impl<'t> Parser<'t> {
         let start = self.here();
         let mut left = self.sum()?;
         while self.accept("??") {
+            self.link()?;
             let right = self.sum()?;
             left = self.node(start, ExprKind::Coalesce(Box::new(left), Box::new(right)));
         }
@@ -271,6 +280,7 @@ impl<'t> Parser<'t> {
             } else {
                 return Ok(left);
             };
+            self.link()?;
             let right = self.product()?;
             left = self.node(start, ExprKind::Arithmetic(sign, Box::new(left), Box::new(right)));
         }
@@ -287,6 +297,7 @@ impl<'t> Parser<'t> {
             } else {
                 return Ok(left);
             };
+            self.link()?;
             let right = self.unary()?;
             left = self.node(start, ExprKind::Arithmetic(sign, Box::new(left), Box::new(right)));
         }
@@ -373,6 +384,17 @@ impl<'t> Parser<'t> {
         if self.depth > DEPTH_MAX {
             let at = self.here();
             return Err(fault(at, at, "this is nested too deeply", None));
+        }
+        Ok(())
+    }
+
+    /// Counts an operator or a function.
+    fn link(&mut self) -> Result<(), SyntaxError> {
+        self.links += 1;
+        if self.links > LINKS_MAX {
+            let at = self.here();
+            let help = Some("translate by a table, or split the rule");
+            return Err(fault(at, at, "this expression is too long", help));
         }
         Ok(())
     }

@@ -169,3 +169,35 @@ fn loops_in_loops_are_bounded_also_where_they_write_nothing() {
     assert!(mapping.write(&frame, &[], &Bounds::default(), &mut Vec::new()).is_err());
     assert!(start.elapsed() < Duration::from_secs(2));
 }
+
+#[test]
+fn a_chain_of_any_length_does_not_overflow_the_stack() {
+    for (link, operator) in [
+        (".n", " + "),
+        (".a", " ?? "),
+        (".n > 1", " and "),
+        (".n > 1", " or "),
+        (".n", " | abs | "),
+        ("-", ""),
+        ("(", ""),
+        ("not ", ""),
+    ] {
+        for links in [20, 31, 64, 250, 5_000] {
+            let text = if operator.contains('|') {
+                format!(".n{}", " | abs".repeat(links))
+            } else {
+                vec![link; links].join(operator)
+            };
+            let event = EventSchema::parse(EVENT).unwrap();
+            let mut compiler = Compiler::new(event.ty, "E".to_owned());
+            let expression = compiler.expression(&scalar(&text, false), &Type::of(Kind::Any).or_null(), "x");
+            let (layout, problems) = compiler.finish();
+            assert!(expression.is_some() || !problems.is_empty());
+            if let Some(expression) = expression {
+                let body = json!({ "n": 1, "a": null });
+                let frame = layout.read_json(&body, &Bounds::default()).unwrap();
+                expression.text(&frame, &[]).unwrap();
+            }
+        }
+    }
+}
