@@ -17,6 +17,8 @@ use crate::system::{Reply, System};
 const HEALS_AT_MS: u64 = 20_000;
 const FINISHES_WITHIN_MS: u64 = 60_000;
 const REQUEST_DEADLINE_MS: u64 = 2_000;
+/// What was fetched lies in a channel for so long: an assignment may be over when it comes out.
+const FETCHED_AFTER_MS: u64 = 5;
 const REVOKE_WITHIN_MS: u64 = 3_000;
 
 struct Record {
@@ -30,6 +32,11 @@ struct Record {
 enum Event {
     Produce,
     Fetch(usize),
+    Fetched {
+        process: usize,
+        incarnation: u64,
+        input: Input<usize>,
+    },
     Wake(usize),
     Prepared {
         process: usize,
@@ -139,6 +146,10 @@ pub struct World {
     /// The broker's view: who owns a partition, who shall, and what is committed.
     owners: BTreeMap<i32, (usize, u64)>,
     shall: BTreeMap<i32, usize>,
+    /// Since when the owner owns it.
+    since_ms: BTreeMap<i32, u64>,
+    /// Calls on their way to the system: event, and when each was sent.
+    on_the_way: BTreeMap<usize, Vec<u64>>,
     committed: BTreeMap<i32, (i64, String)>,
     ledger: BTreeMap<usize, Outcome>,
     evidence: Evidence,
@@ -181,6 +192,8 @@ impl World {
             processes: Vec::new(),
             owners: BTreeMap::new(),
             shall: BTreeMap::new(),
+            since_ms: BTreeMap::new(),
+            on_the_way: BTreeMap::new(),
             committed: (0..partitions).map(|partition| (partition, (0, String::new()))).collect(),
             ledger: BTreeMap::new(),
             evidence: Evidence { system_remembers_keys: true, ..Evidence::default() },
@@ -280,6 +293,7 @@ impl World {
         match event {
             Event::Produce => self.produce(),
             Event::Fetch(process) => self.fetch(process),
+            Event::Fetched { process, incarnation, input } => self.input_of(process, incarnation, input),
             Event::Wake(process) => self.pump(process),
             Event::Prepared { process, incarnation, id, attempt, outcome } => {
                 self.input_of(process, incarnation, Input::Prepared { id, attempt, outcome });
@@ -351,10 +365,10 @@ impl World {
                 let record = &self.records[event];
                 let id = RecordId { epoch: Epoch(*epoch), partition: Partition(partition), offset: record.offset };
                 let key = record.key.map(|key| key.to_be_bytes()[..].into());
-                shell.machine.handle(at(self.now_ms), Input::Fetched { id, key, bytes: 50, record: event });
+                let (incarnation, input) = (shell.incarnation, Input::Fetched { id, key, bytes: 50, record: event });
+                self.after(FETCHED_AFTER_MS, Event::Fetched { process, incarnation, input });
             }
         }
-        self.pump(process);
     }
 
     fn input_of(&mut self, process: usize, incarnation: u64, input: Input<usize>) {
@@ -381,6 +395,7 @@ impl World {
                 Output::Prepare { id, attempt, record } => self.prepare(process, incarnation, id, attempt, record),
                 Output::Send { id, attempt, maybe_applied, record } => {
                     self.seen.unknown_resent += usize::from(maybe_applied);
+                    self.check_known(process, incarnation, maybe_applied, record);
                     self.send(process, incarnation, id, attempt, record);
                 }
                 Output::Commit(commit) => {
@@ -432,6 +447,22 @@ impl World {
         self.after(wait, Event::Prepared { process, incarnation, id, attempt, outcome });
     }
 
+    /// An owner knows which effects there may be, and waits for the calls of the owners before it. (A zombie cannot.)
+    fn check_known(&self, process: usize, incarnation: u64, maybe_applied: bool, event: usize) {
+        let partition = self.records[event].partition;
+        if self.owners.get(&partition) != Some(&(process, incarnation)) {
+            return;
+        }
+        let since_ms = self.since_ms[&partition];
+        let on_the_way = self.on_the_way.get(&event).map(Vec::as_slice).unwrap_or_default();
+        assert!(
+            on_the_way.iter().all(|sent_ms| *sent_ms > since_ms),
+            "e{event} is sent, and an older owner's call may still arrive"
+        );
+        let unknown = self.system.remembered.contains(&event) || !on_the_way.is_empty();
+        assert!(maybe_applied || !unknown, "e{event} is sent as never applied, and it is, or may be yet");
+    }
+
     fn send(&mut self, process: usize, incarnation: u64, id: RecordId, attempt: u32, event: usize) {
         let record = &self.records[event];
         let shell = &mut self.processes[process];
@@ -444,10 +475,13 @@ impl World {
         let wait =
             if self.dice.chance(50) { self.dice.between(1, REQUEST_DEADLINE_MS) } else { self.dice.between(1, 40) };
         let sent_ms = self.now_ms;
+        self.on_the_way.entry(event).or_default().push(sent_ms);
         self.after(wait, Event::Arrive { process, incarnation, id, attempt, event, sent_ms });
     }
 
     fn arrive(&mut self, process: usize, incarnation: u64, id: RecordId, attempt: u32, event: usize, sent_ms: u64) {
+        let on_the_way = self.on_the_way.get_mut(&event).unwrap();
+        on_the_way.remove(on_the_way.iter().position(|sent| *sent == sent_ms).unwrap());
         let poison = self.records[event].poison;
         let reply = self.system.call(&mut self.dice, self.now_ms, event, attempt, poison);
         let timeout = sent_ms + REQUEST_DEADLINE_MS - self.now_ms;
@@ -642,6 +676,7 @@ impl World {
         let shell = &mut self.processes[process];
         let epoch = Epoch(shell.own(partition, place));
         self.owners.insert(partition, (process, shell.incarnation));
+        self.since_ms.insert(partition, self.now_ms);
         let partitions = u32::try_from(self.partitions).unwrap();
         self.input(process, Input::Assigned { epoch, partition: Partition(partition), offset, metadata, partitions });
     }
