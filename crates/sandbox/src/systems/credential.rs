@@ -96,7 +96,8 @@ impl Tokens {
         let field = |name: &str| form.get(name).map(String::as_str);
         let in_header = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
         let known = match in_header {
-            Some(shown) => shown == basic(client_id, client_secret),
+            // Id and secret are form-encoded before they are put together (RFC 6749, section 2.3.1).
+            Some(shown) => shown == basic(&form_encoded(client_id), &form_encoded(client_secret)),
             None => field("client_id") == Some(client_id) && field("client_secret") == Some(client_secret),
         };
         if !known {
@@ -134,6 +135,10 @@ fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
+fn form_encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
 fn bearer(authorization: &str) -> Option<&str> {
     authorization.strip_prefix("Bearer ")
 }
@@ -141,4 +146,25 @@ fn bearer(authorization: &str) -> Option<&str> {
 /// RFC 6749, section 5.2.
 fn refused(status: StatusCode, error: &str) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], Json(json!({ "error": error }))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn token_request(authorization: &str) -> StatusCode {
+        let client = Expected::OAuth2 { client_id: "tieline".to_owned(), client_secret: "a+b/c=".to_owned() };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, HeaderValue::try_from(authorization).unwrap());
+        Tokens::default().answer(&client, &headers, b"grant_type=client_credentials").status()
+    }
+
+    #[test]
+    fn a_client_shows_its_secret_form_encoded() {
+        assert_eq!(token_request(&basic("tieline", "a%2Bb%2Fc%3D")), StatusCode::OK);
+        assert_eq!(token_request(&basic("tieline", "a+b/c=")), StatusCode::UNAUTHORIZED);
+    }
 }
