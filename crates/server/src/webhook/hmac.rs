@@ -46,6 +46,36 @@ pub(super) fn verify(declared: &Hmac, headers: &HeaderMap, body: &[u8], now: Tim
     }
 }
 
+/// Signs a body as a sender does, under the first secret. Returns the value of the declared header.
+///
+/// # Errors
+/// When there is no secret to sign with.
+pub(super) fn sign(declared: &Hmac, timestamp: Timestamp, body: &[u8]) -> Result<String, VerifyError> {
+    let unusable = VerifyError::UnusableSecret { expected: "a text of at least one character" };
+    let Some(secret) = declared.secrets.first() else { return Err(unusable) };
+    let sent = timestamp.as_second().to_string();
+    let dated: [&[u8]; 3] = [sent.as_bytes(), b".", body];
+    let parts: &[&[u8]] = if declared.timestamp.is_some() { &dated } else { &[body] };
+    let key = secret.expose().as_bytes();
+    let mac = match declared.digest {
+        Digest::Sha1 => mac::<Keyed<Sha1>>(key, parts),
+        Digest::Sha256 => mac::<Keyed<Sha256>>(key, parts),
+        Digest::Sha512 => mac::<Keyed<Sha512>>(key, parts),
+    };
+    let mac = mac.ok_or(unusable)?;
+    let encoded = match declared.encoding {
+        Encoding::Hex => mac.iter().map(|b| format!("{b:02x}")).collect(),
+        Encoding::Base64 => STANDARD.encode(mac),
+    };
+    Ok(format!("{}{encoded}", declared.prefix))
+}
+
+fn mac<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]]) -> Option<Vec<u8>> {
+    let mut mac = <M as KeyInit>::new_from_slice(key).ok()?;
+    parts.iter().for_each(|part| mac.update(part));
+    Some(mac.finalize().into_bytes().to_vec())
+}
+
 /// The bytes of the signature in its header.
 fn signature(declared: &Hmac, value: &[u8]) -> Result<Vec<u8>, VerifyError> {
     let misshapen = |expected| VerifyError::Misshapen { header: declared.header.clone(), expected };

@@ -12,6 +12,7 @@ mod json;
 mod metrics;
 mod refusal;
 mod routes;
+mod sign;
 mod trace;
 mod verify;
 
@@ -20,4 +21,5 @@ pub mod standard_webhooks;
 pub use accept::{Accept, Accepting};
 pub use hook::{Endpoint, Hook};
 pub use routes::{WebhooksError, router, webhooks};
+pub use sign::sign;
 pub use verify::{VerifiedId, VerifyError, verify};
