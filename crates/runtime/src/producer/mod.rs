@@ -1,4 +1,10 @@
-//! What a source adapter hands over: a body that was verified, to be mapped, validated and published.
+//! Producers: what a source adapter hands over is mapped, validated and published.
+
+mod dead_letter;
+mod publisher;
+mod repeats;
+
+pub use publisher::{Publisher, StartError, schema_id};
 
 use serde_json::Value;
 
@@ -44,19 +50,4 @@ pub enum Accepted {
 pub struct NotAccepted {
     /// Why.
     pub reason: String,
-}
-
-/// Maps what one producer receives, and publishes it.
-#[derive(Debug)]
-pub struct Publisher {}
-
-impl Publisher {
-    /// Maps, validates and publishes a body. Returns after the broker's acknowledgement.
-    ///
-    /// # Errors
-    /// When the broker does not acknowledge in time.
-    #[allow(clippy::unused_async)]
-    pub async fn accept(&self, _delivery: Delivery) -> Result<Accepted, NotAccepted> {
-        unimplemented!()
-    }
 }

@@ -1,0 +1,222 @@
+//! From a record to a request: decode, filter, look up, map.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use serde_json::Value;
+use tieline_bus::{Consumer, LookUp};
+use tieline_delivery::{Answer, AttemptLog, Reason};
+use tieline_mapping::{Bounds, Expression, Frame, Names, Reader, RunError};
+use tieline_schema::cloudevents::Attributes;
+use tieline_schema::wire::{SchemaRef, VALUE_SCHEMA_HEADER, split};
+
+use super::Wiring;
+use crate::kafka::Record;
+use crate::registry::RegistryError;
+
+/// What one record may hold: as much as a Kafka record of the usual 1 MiB can say in earnest.
+pub(crate) const BOUNDS: Bounds = Bounds { items_max: 100_000, depth_max: 64, output_bytes_max: 4 << 20 };
+
+/// A record on its way through a consumer. The core hands it about untouched.
+#[derive(Debug)]
+pub(super) struct Delivered {
+    pub record: Arc<Record>,
+    attributes: OnceLock<Attributes>,
+    /// What was last prepared. The same bytes are sent again while an attempt may have been applied.
+    request: Mutex<Option<Arc<PreparedCall>>>,
+}
+
+/// A request, and what its follow-up event needs.
+#[derive(Debug)]
+pub(super) struct PreparedCall {
+    pub parameters: Vec<(String, String)>,
+    pub body: Option<Vec<u8>>,
+    pub looked_up: Vec<(String, Arc<Value>)>,
+}
+
+/// What came of preparing a record.
+#[derive(Debug)]
+pub(super) enum Step {
+    Call(PreparedCall),
+    Skip,
+    Refused(Reason),
+    NotNow(Answer, AttemptLog),
+}
+
+impl Delivered {
+    pub fn new(record: Arc<Record>) -> Self {
+        Self { record, attributes: OnceLock::new(), request: Mutex::new(None) }
+    }
+
+    /// The event's id, once the record has been looked at.
+    pub fn event_id(&self) -> Option<&str> {
+        self.attributes.get().map(|a| a.id.as_str())
+    }
+
+    /// The event's attributes, once the record has been looked at.
+    pub fn attributes(&self) -> Option<&Attributes> {
+        self.attributes.get()
+    }
+
+    pub fn key_text(&self) -> String {
+        self.record.key.as_ref().map_or_else(String::new, |k| String::from_utf8_lossy(k).into_owned())
+    }
+
+    pub fn request(&self) -> Option<Arc<PreparedCall>> {
+        self.request.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn keep_request(&self, request: PreparedCall) {
+        *self.request.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(request));
+    }
+}
+
+/// Prepares the records of one consumer.
+#[derive(Debug)]
+pub(super) struct Preparer {
+    pub wiring: Arc<Wiring>,
+    pub consumer: Arc<Consumer>,
+    /// How the data of each schema that was met are read. As many as the topic has versions.
+    readers: RwLock<HashMap<SchemaRef, Arc<Reader>>>,
+}
+
+impl Preparer {
+    pub fn new(wiring: Arc<Wiring>, consumer: Arc<Consumer>) -> Self {
+        Self { wiring, consumer, readers: RwLock::new(HashMap::new()) }
+    }
+
+    pub async fn prepare(&self, delivered: &Delivered) -> Step {
+        match self.try_prepare(delivered).await {
+            Ok(step) | Err(step) => step,
+        }
+    }
+
+    async fn try_prepare(&self, delivered: &Delivered) -> Result<Step, Step> {
+        let record = &delivered.record;
+        let attributes = read_attributes(record)?;
+        let wanted = attributes.ty == self.consumer.event.name;
+        let _ = delivered.attributes.set(attributes);
+        // Another type of the same topic, or a tombstone: nothing that this consumer subscribes to.
+        let (true, Some(value)) = (wanted, record.value.as_deref()) else { return Ok(Step::Skip) };
+
+        let (schema, datum) = split(value, record.header(VALUE_SCHEMA_HEADER)).map_err(|e| undecodable(&e))?;
+        let reader = self.reader(schema).await?;
+        let frame = reader.read(datum, &BOUNDS).map_err(|e| undecodable(&e))?;
+        if let Some(when) = &self.consumer.when
+            && !when.holds(&frame, &[]).map_err(|e| unmappable("when", &e))?
+        {
+            return Ok(Step::Skip);
+        }
+        let looked_up = self.look_up(&frame).await?;
+        self.map(&frame, looked_up).map(Step::Call)
+    }
+
+    /// How the data of this schema are read.
+    pub async fn reader(&self, schema: SchemaRef) -> Result<Arc<Reader>, Step> {
+        if let Some(reader) = self.readers.read().unwrap_or_else(PoisonError::into_inner).get(&schema) {
+            return Ok(Arc::clone(reader));
+        }
+        let writer = self.wiring.registry.schema(schema).await.map_err(|e| no_schema(&e))?;
+        let reader =
+            self.consumer.layout.reader(&writer.avro, &self.consumer.event.schema.avro).map_err(|e| undecodable(&e))?;
+        let reader = Arc::new(reader);
+        self.readers.write().unwrap_or_else(PoisonError::into_inner).insert(schema, Arc::clone(&reader));
+        Ok(reader)
+    }
+
+    async fn look_up(&self, frame: &Frame<'_>) -> Result<Vec<(String, Arc<Value>)>, Step> {
+        let mut found: Vec<(String, Arc<Value>)> = Vec::with_capacity(self.consumer.look_ups.len());
+        for look_up in &self.consumer.look_ups {
+            let value = self.look_up_one(look_up, frame, &found).await?;
+            found.push((look_up.name.clone(), value));
+        }
+        Ok(found)
+    }
+
+    async fn look_up_one(
+        &self,
+        look_up: &LookUp,
+        frame: &Frame<'_>,
+        found: &[(String, Arc<Value>)],
+    ) -> Result<Arc<Value>, Step> {
+        let names = names(found);
+        let parameters = parameters(&look_up.with, frame, &names)?;
+        let Some(system) = self.wiring.systems.get(&look_up.system.name) else {
+            return Err(Step::Refused(reason("unmappable", format!("system `{}` has no client", look_up.system.name))));
+        };
+        let look_ups = &self.wiring.look_ups;
+        look_ups.get(system, &look_up.operation, &parameters, look_up.keep).await.map_err(|failed| {
+            match failed.answer {
+                Answer::Refused(reason) => Step::Refused(reason),
+                answer => Step::NotNow(answer, failed.log),
+            }
+        })
+    }
+
+    fn map(&self, frame: &Frame<'_>, looked_up: Vec<(String, Arc<Value>)>) -> Result<PreparedCall, Step> {
+        let names = names(&looked_up);
+        let call = &self.consumer.call;
+        let parameters = parameters(&call.with, frame, &names)?;
+        let body = match &call.body {
+            Some(mapping) => {
+                let mut body = Vec::with_capacity(512);
+                mapping.write(frame, &names, &BOUNDS, &mut body).map_err(|e| unmappable("body", &e))?;
+                Some(body)
+            }
+            None => None,
+        };
+        Ok(PreparedCall { parameters, body, looked_up })
+    }
+}
+
+fn read_attributes(record: &Record) -> Result<Attributes, Step> {
+    let headers = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+    Attributes::from_headers(headers).map_err(|e| undecodable(&e))
+}
+
+/// The values of an operation's parameters. One that is null is left out: it is optional, or the definition would not have
+/// passed its check.
+fn parameters(
+    with: &BTreeMap<String, Expression>,
+    frame: &Frame<'_>,
+    names: Names<'_>,
+) -> Result<Vec<(String, String)>, Step> {
+    let mut parameters = Vec::with_capacity(with.len());
+    for (name, expression) in with {
+        if let Some(value) = expression.text(frame, names).map_err(|e| unmappable(name, &e))? {
+            parameters.push((name.clone(), value));
+        }
+    }
+    Ok(parameters)
+}
+
+/// What expressions see as `$name`.
+pub(super) fn names(found: &[(String, Arc<Value>)]) -> Vec<(&str, &Value)> {
+    found.iter().map(|(name, value)| (name.as_str(), &**value)).collect()
+}
+
+pub(super) fn reason(code: &str, detail: String) -> Reason {
+    Reason { code: code.to_owned(), detail }
+}
+
+fn undecodable(error: &dyn std::error::Error) -> Step {
+    Step::Refused(reason("undecodable", error.to_string()))
+}
+
+fn unmappable(what: &str, error: &RunError) -> Step {
+    Step::Refused(reason("unmappable", format!("{what}: {error}")))
+}
+
+/// A registry that cannot be asked is not the record's fault; one that is well and does not have the schema is.
+fn no_schema(error: &RegistryError) -> Step {
+    match error {
+        RegistryError::NotFound { .. } | RegistryError::NotAvro { .. } | RegistryError::Malformed { .. } => {
+            undecodable(error)
+        }
+        RegistryError::Unavailable { .. } | RegistryError::Refused { .. } => {
+            let detail = error.to_string();
+            let log = AttemptLog { at_ms: crate::now_ms(), status: None, excerpt: detail.clone() };
+            Step::NotNow(Answer::NotApplied(reason("registry", detail)), log)
+        }
+    }
+}

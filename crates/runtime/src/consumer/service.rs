@@ -1,0 +1,538 @@
+//! The loop of one consumer: it carries what happens to the core, and what the core asks for into the world.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc as sync_mpsc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::KafkaError;
+use tieline_bus::{Consumer, OnDeadLetter, Order};
+use tieline_delivery::{
+    Answer, AttemptLog, Commit, CommitId, Epoch, Final, Input, Machine, Outcome, Output, Partition, PauseReason,
+    Prepared, RecordId, Settings, Time,
+};
+use tokio::sync::{mpsc, watch};
+
+use super::Wiring;
+use super::finals::{StateTopics, state_records};
+use super::prepare::{Delivered, Preparer, Step};
+use super::send::{Sender, detail, tell};
+use super::status::{ConsumerStatus, PartitionStatus, StuckRecord, reason_text};
+use crate::happening::What;
+use crate::kafka::{
+    Batch, CommitMode, Committer, ConnectError, Control, FetchEvent, Fetcher, Halt, Record, Report, group_of,
+    state_topic,
+};
+use crate::producer::{StartError, schema_id};
+use crate::telemetry::ConsumerMetrics;
+
+/// Records of all partitions that may be fetched and not yet covered by a commit.
+const WINDOW_RECORDS_MAX: usize = 20_000;
+
+/// Their bytes. With librdkafka's prefetch it bounds a consumer's memory.
+const WINDOW_BYTES_MAX: usize = 64 << 20;
+
+/// How often progress is made durable. A transaction takes some tens of milliseconds, and what is not committed at a crash
+/// is recognised by the systems, not lost.
+const COMMIT_EVERY: Duration = Duration::from_millis(250);
+
+/// How long a failed commit waits before it is made again.
+const COMMIT_AGAIN: Duration = Duration::from_millis(500);
+
+/// The bounds of the exponential backoff, before jitter.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(20));
+
+/// Longest `Retry-After` that is waited for without an alarm.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
+
+/// How long what is in flight may take when partitions are taken back or the service stops.
+const DRAIN: Duration = Duration::from_secs(15);
+
+/// How often the status is looked at.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+
+/// How a running service is told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// It is not.
+    Run,
+    /// It finishes what is in flight and commits.
+    Drain,
+    /// It ends at once.
+    Now,
+}
+
+/// Why a consumer cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// A Kafka client cannot be made.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The follow-up event's schema is not there, or the registry cannot be asked.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The system has no client.
+    #[error("system `{0}` has no client")]
+    NoSystem(String),
+    /// Nobody said where to start.
+    #[error(transparent)]
+    Halted(Halt),
+    /// Kafka refuses us, or its client is broken for good.
+    #[error("Kafka cannot be read from: {0}")]
+    Kafka(KafkaError),
+}
+
+/// Something that was started has ended.
+enum Done {
+    Prepared { id: RecordId, attempt: u32, delivered: Arc<Delivered>, step: Step },
+    Answered { id: RecordId, attempt: u32, answer: Answer, log: AttemptLog },
+    CommitFailed { id: CommitId },
+}
+
+/// Runs a consumer until it is told to stop.
+///
+/// # Errors
+/// When it cannot start, or cannot go on.
+pub async fn run(
+    wiring: Arc<Wiring>,
+    consumer: Arc<Consumer>,
+    status: watch::Sender<ConsumerStatus>,
+    mut stop: watch::Receiver<Stop>,
+) -> Result<(), ServiceError> {
+    let (mut service, mut fetched, mut reports) = Service::start(wiring, consumer, status).await?;
+    let mut status_tick = tokio::time::interval(STATUS_EVERY);
+    let ended = loop {
+        let until = match service.advance() {
+            Next::Wait(until) => until,
+            Next::Drained => break Ok(()),
+        };
+        tokio::select! {
+            event = fetched.recv() => match event {
+                Some(event) => if let Err(error) = service.fetched(event) { break Err(error) },
+                None => break Ok(()),
+            },
+            Some(done) = service.under_way.next() => service.done(done),
+            Some(report) = reports.recv() => service.reported(report),
+            () = sleep_until(until) => service.input(Input::Tick),
+            _ = status_tick.tick() => service.publish_status(),
+            Ok(()) = stop.changed() => {
+                let asked = *stop.borrow();
+                match asked {
+                    Stop::Run => {}
+                    Stop::Drain => service.input(Input::Drain { deadline: service.time_in(DRAIN) }),
+                    Stop::Now => break Ok(()),
+                }
+            }
+        }
+    };
+    drop(fetched); // what the thread still reports is for nobody, and it does not wait for us
+    let Service { fetcher, committer, .. } = service;
+    drop(committer);
+    // Leaving the group blocks; a process that is ended before it is over has its session time out.
+    let _ = tokio::task::spawn_blocking(move || fetcher.stop()).await;
+    ended
+}
+
+async fn sleep_until(until: Option<tokio::time::Instant>) {
+    match until {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// When the loop has to come back to the core.
+enum Next {
+    Wait(Option<tokio::time::Instant>),
+    Drained,
+}
+
+struct Service {
+    consumer: Arc<Consumer>,
+    preparer: Arc<Preparer>,
+    sender: Arc<Sender>,
+    machine: Machine<Arc<Delivered>>,
+    fetcher: Fetcher,
+    committer: Committer,
+    topics: StateTopics,
+    metrics: ConsumerMetrics,
+    status: watch::Sender<ConsumerStatus>,
+    under_way: FuturesUnordered<BoxFuture<'static, Done>>,
+    origin: Instant,
+    /// The assignment of each partition that is ours.
+    epochs: BTreeMap<i32, Epoch>,
+    last_epoch: u64,
+    membership: Option<Arc<ConsumerGroupMetadata>>,
+    joined: bool,
+    /// The partitions that the fetching thread waits to give back, and what tells it that they may go.
+    leaving: Option<(BTreeSet<Partition>, sync_mpsc::Sender<()>)>,
+    last_commit: Instant,
+    commit_under_way: bool,
+}
+
+impl Service {
+    async fn start(
+        wiring: Arc<Wiring>,
+        consumer: Arc<Consumer>,
+        status: watch::Sender<ConsumerStatus>,
+    ) -> Result<(Self, mpsc::Receiver<FetchEvent>, mpsc::UnboundedReceiver<Report>), ServiceError> {
+        let (bus, name) = (&wiring.bus.name, &consumer.name);
+        let system_name = &consumer.call.system.name;
+        let system =
+            wiring.systems.get(system_name).cloned().ok_or_else(|| ServiceError::NoSystem(system_name.clone()))?;
+        let follow_up_schema = match &consumer.emit {
+            Some(emit) => Some(schema_id(&wiring.registry, &emit.event).await?),
+            None => None,
+        };
+        let metrics = wiring.metrics.consumer(name);
+        let topic = &consumer.event.topic;
+        let (fetcher, fetched) = Fetcher::start(&wiring.connection, &group_of(bus, name), topic, DRAIN)?;
+        let mode = if wiring.connection.embedded {
+            CommitMode::InTurn
+        } else {
+            CommitMode::Transaction { transactional_id: format!("{bus}.{name}.{}", wiring.instance) }
+        };
+        let (committer, reports) = Committer::start(&wiring.connection, mode, topic, Arc::clone(&fetcher.client))?;
+        let topics = StateTopics {
+            ledger: state_topic(bus, name, "ledger").into(),
+            dead_letters: state_topic(bus, name, "dead-letters").into(),
+        };
+        let preparer = Arc::new(Preparer::new(wiring, Arc::clone(&consumer)));
+        let sender = Sender { preparer: Arc::clone(&preparer), system, metrics: metrics.clone(), follow_up_schema };
+        let service = Self {
+            machine: Machine::new(settings(&consumer), Time::default()),
+            consumer,
+            preparer,
+            sender: Arc::new(sender),
+            fetcher,
+            committer,
+            topics,
+            metrics,
+            status,
+            under_way: FuturesUnordered::new(),
+            origin: Instant::now(),
+            epochs: BTreeMap::new(),
+            last_epoch: 0,
+            membership: None,
+            joined: false,
+            leaving: None,
+            last_commit: Instant::now(),
+            commit_under_way: false,
+        };
+        Ok((service, fetched, reports))
+    }
+
+    fn now(&self) -> Time {
+        Time(self.origin.elapsed())
+    }
+
+    fn time_in(&self, duration: Duration) -> Time {
+        Time(self.origin.elapsed() + duration)
+    }
+
+    fn input(&mut self, input: Input<Arc<Delivered>>) {
+        let now = self.now();
+        self.machine.handle(now, input);
+    }
+
+    /// Does what the core asks for, until it has to wait.
+    fn advance(&mut self) -> Next {
+        loop {
+            let now = self.now();
+            match self.machine.poll(now) {
+                Output::Prepare { id, attempt, record } => self.prepare(id, attempt, record),
+                Output::Send { id, attempt, record, .. } => self.send(id, attempt, record),
+                Output::Commit(commit) => self.commit(commit),
+                Output::Pause { partition, reason } => self.pause(partition, &reason),
+                Output::Resume { partition } => self.fetcher.ask(Control::Resume(partition.0)),
+                Output::Released { partition } => self.released(partition),
+                Output::Drained => return Next::Drained,
+                Output::Wait { until } => {
+                    return Next::Wait(until.map(|at| tokio::time::Instant::from_std(self.origin + at.0)));
+                }
+            }
+        }
+    }
+
+    fn prepare(&self, id: RecordId, attempt: u32, delivered: Arc<Delivered>) {
+        let preparer = Arc::clone(&self.preparer);
+        self.under_way.push(Box::pin(async move {
+            let step = preparer.prepare(&delivered).await;
+            Done::Prepared { id, attempt, delivered, step }
+        }));
+    }
+
+    fn send(&self, id: RecordId, attempt: u32, delivered: Arc<Delivered>) {
+        let sender = Arc::clone(&self.sender);
+        self.under_way.push(Box::pin(async move {
+            let (answer, log) = sender.send(&delivered, attempt).await;
+            Done::Answered { id, attempt, answer, log }
+        }));
+    }
+
+    fn done(&mut self, done: Done) {
+        let input = match done {
+            Done::Prepared { id, attempt, delivered, step } => {
+                Input::Prepared { id, attempt, outcome: self.prepared(attempt, &delivered, step) }
+            }
+            Done::Answered { id, attempt, answer, log } => Input::Answered { id, attempt, answer, log },
+            Done::CommitFailed { id } => Input::CommitFailed { commit: id },
+        };
+        self.input(input);
+    }
+
+    fn prepared(&self, attempt: u32, delivered: &Delivered, step: Step) -> Prepared {
+        match step {
+            Step::Call(request) => {
+                delivered.keep_request(request);
+                Prepared::Call
+            }
+            Step::Skip => Prepared::Skip,
+            Step::Refused(reason) => Prepared::Refused(reason),
+            Step::NotNow(answer, log) => {
+                let reason = detail(&answer).unwrap_or("the system asks to wait").to_owned();
+                tell(&self.preparer, delivered, || What::NotSent { attempt, reason });
+                Prepared::NotNow(answer, log)
+            }
+        }
+    }
+
+    fn fetched(&mut self, event: FetchEvent) -> Result<(), ServiceError> {
+        match event {
+            FetchEvent::Records(records) => records.into_iter().for_each(|record| self.record(record)),
+            FetchEvent::Assigned { partitions, partition_count, membership } => {
+                self.membership = membership;
+                self.joined = true;
+                for at in partitions {
+                    self.assigned(at, partition_count)?;
+                }
+            }
+            FetchEvent::Revoking { partitions, membership, grace, done } => {
+                self.membership = membership;
+                self.revoke(&partitions, grace, done);
+            }
+            FetchEvent::Lost { partitions } => {
+                for partition in partitions {
+                    self.epochs.remove(&partition);
+                    self.input(Input::Lost { partition: Partition(partition) });
+                }
+            }
+            FetchEvent::Halted { halt } => return Err(ServiceError::Halted(halt)),
+            FetchEvent::Failed { error } => return Err(ServiceError::Kafka(error)),
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, record: Arc<Record>) {
+        // A record that was on its way when its partition went has nobody here.
+        let Some(&epoch) = self.epochs.get(&record.partition) else { return };
+        let id = RecordId { epoch, partition: Partition(record.partition), offset: record.offset };
+        let (key, bytes) = (record.key.clone(), record.size());
+        self.input(Input::Fetched { id, key, bytes, record: Arc::new(Delivered::new(record)) });
+    }
+
+    fn assigned(&mut self, at: crate::kafka::Position, partitions: u32) -> Result<(), ServiceError> {
+        let topic = self.consumer.event.topic.clone();
+        let Some(offset) = at.offset else {
+            return Err(ServiceError::Halted(Halt::NoOffset { topic, partition: at.partition }));
+        };
+        self.last_epoch += 1;
+        let epoch = Epoch(self.last_epoch);
+        self.epochs.insert(at.partition, epoch);
+        let partition = Partition(at.partition);
+        self.input(Input::Assigned { epoch, partition, offset, metadata: at.metadata, partitions });
+        Ok(())
+    }
+
+    fn revoke(&mut self, partitions: &[i32], grace: Duration, done: sync_mpsc::Sender<()>) {
+        let deadline = self.time_in(grace);
+        let ours: BTreeSet<Partition> =
+            partitions.iter().filter(|p| self.epochs.contains_key(p)).map(|p| Partition(*p)).collect();
+        for &partition in &ours {
+            self.input(Input::Revoke { partition, deadline });
+        }
+        if !ours.is_empty() {
+            self.leaving = Some((ours, done));
+        }
+    }
+
+    fn released(&mut self, partition: Partition) {
+        self.epochs.remove(&partition.0);
+        if let Some((waiting, _)) = &mut self.leaving {
+            waiting.remove(&partition);
+        }
+        self.let_go();
+    }
+
+    /// Lets the fetching thread give back what it waits with. Not while a commit is under way: made after the next owner
+    /// has begun, it would take back what that one has committed.
+    fn let_go(&mut self) {
+        let may_go = self.leaving.as_ref().is_some_and(|(waiting, _)| waiting.is_empty());
+        if may_go && !self.commit_under_way {
+            self.leaving = None;
+        }
+    }
+
+    fn pause(&mut self, partition: Partition, reason: &PauseReason) {
+        self.fetcher.ask(Control::Pause(partition.0));
+        if !matches!(reason, PauseReason::Window) {
+            tracing::warn!(
+                consumer = self.consumer.name,
+                partition = partition.0,
+                reason = reason_text(reason),
+                "the partition waits"
+            );
+        }
+    }
+
+    fn commit(&mut self, commit: Commit<Arc<Delivered>>) {
+        for ended in &commit.finals {
+            self.ended(ended);
+        }
+        match state_records(&self.topics, &commit.finals, crate::now_ms()) {
+            Ok(records) => {
+                let membership = self.membership.clone();
+                self.commit_under_way = true;
+                self.committer.commit(Batch { id: commit.id, offsets: commit.offsets, records, membership });
+            }
+            Err(error) => {
+                tracing::error!(consumer = self.consumer.name, %error, "outcomes cannot be written down");
+                self.commit_failed(commit.id);
+            }
+        }
+    }
+
+    fn ended(&self, ended: &Final<Arc<Delivered>>) {
+        if let Outcome::Dead { reason, .. } = &ended.outcome {
+            tracing::warn!(
+                consumer = self.consumer.name,
+                partition = ended.id.partition.0,
+                offset = ended.id.offset,
+                event_id = ended.record.event_id(),
+                reason = reason.code,
+                detail = reason.detail,
+                "dead letter"
+            );
+        }
+        match &ended.outcome {
+            Outcome::Done => {}
+            Outcome::Skipped => tell(&self.preparer, &ended.record, || What::Skipped),
+            Outcome::Dead { reason, .. } => {
+                tell(&self.preparer, &ended.record, || What::Dead { reason: reason.detail.clone() });
+            }
+        }
+        self.count(&ended.outcome);
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Done => self.metrics.done.inc(),
+            Outcome::Skipped => self.metrics.skipped.inc(),
+            Outcome::Dead { .. } => self.metrics.dead.inc(),
+        }
+    }
+
+    fn reported(&mut self, report: Report) {
+        self.commit_under_way = false;
+        self.let_go();
+        match report.result {
+            Ok(()) => {
+                self.metrics.commits_ok.inc();
+                self.last_commit = Instant::now();
+                self.input(Input::Committed { commit: report.id });
+            }
+            Err(error) => {
+                tracing::warn!(consumer = self.consumer.name, %error, "a commit failed and is made again");
+                self.commit_failed(report.id);
+            }
+        }
+    }
+
+    fn commit_failed(&self, id: CommitId) {
+        self.metrics.commits_failed.inc();
+        self.under_way.push(Box::pin(async move {
+            tokio::time::sleep(COMMIT_AGAIN).await;
+            Done::CommitFailed { id }
+        }));
+    }
+
+    fn publish_status(&mut self) {
+        let status = self.look();
+        self.metrics.in_flight.set(clamp(status.in_flight));
+        self.metrics.keys_waiting.set(clamp(status.keys_waiting));
+        self.metrics.buffered_records.set(clamp(status.buffered_records));
+        self.metrics.stuck.set(clamp(status.stuck.len()));
+        self.metrics.paused_partitions.set(clamp(status.partitions.iter().filter(|p| p.paused.is_some()).count()));
+        self.metrics.stale_inputs.set(i64::try_from(self.machine.stale_inputs()).unwrap_or(i64::MAX));
+        let idle = status.partitions.iter().all(|p| p.committed == p.fetched_to);
+        let age = if idle { 0 } else { self.last_commit.elapsed().as_secs() };
+        self.metrics.commit_age_seconds.set(i64::try_from(age).unwrap_or(i64::MAX));
+        self.status.send_replace(status);
+    }
+
+    fn look(&self) -> ConsumerStatus {
+        let load = self.machine.load();
+        let now = self.now();
+        let partitions = self.machine.partitions().map(|p| PartitionStatus {
+            partition: p.partition.0,
+            committed: p.committed,
+            fetched_to: p.fetched_to,
+            paused: p.paused.as_ref().map(reason_text),
+        });
+        let stuck = self.machine.stuck().into_iter().map(|s| StuckRecord {
+            partition: s.id.partition.0,
+            offset: s.id.offset,
+            key: s.key.map(|k| String::from_utf8_lossy(&k).into_owned()),
+            attempts: s.attempts,
+            reason: s.reason.code,
+            detail: s.reason.detail,
+            outage: s.outage,
+            failing_for_s: s.failing_for.as_secs(),
+            retry_in_s: s.retry_at.0.saturating_sub(now.0).as_secs(),
+        });
+        ConsumerStatus {
+            consumer: self.consumer.name.clone(),
+            joined: self.joined,
+            partitions: partitions.collect(),
+            in_flight: load.in_flight,
+            keys_waiting: load.keys_waiting,
+            buffered_records: load.buffered_records,
+            stuck: stuck.collect(),
+            halted: None,
+        }
+    }
+}
+
+fn clamp(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn settings(consumer: &Consumer) -> Settings {
+    let deliver = &consumer.deliver;
+    Settings {
+        order: match deliver.order {
+            Order::Key => tieline_delivery::Order::Key,
+            Order::Partition => tieline_delivery::Order::Partition,
+            Order::None => tieline_delivery::Order::None,
+        },
+        on_dead_letter: match deliver.on_dead_letter {
+            OnDeadLetter::Hold => tieline_delivery::OnDeadLetter::Hold,
+            // Until a dead letter can be superseded by the next record, that record goes on.
+            OnDeadLetter::Continue | OnDeadLetter::Supersede => tieline_delivery::OnDeadLetter::Continue,
+        },
+        in_flight_max: deliver.in_flight as usize,
+        window_records_max: WINDOW_RECORDS_MAX,
+        window_bytes_max: WINDOW_BYTES_MAX,
+        patience: deliver.patience,
+        backoff_min: BACKOFF.0,
+        backoff_max: BACKOFF.1,
+        request_deadline: consumer.call.system.deadline,
+        commit_every: COMMIT_EVERY,
+        retry_after_max: RETRY_AFTER_MAX,
+        fingerprint: consumer.fingerprint,
+        seed: rand::random(),
+    }
+}

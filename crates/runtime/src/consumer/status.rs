@@ -1,0 +1,88 @@
+//! Where a consumer stands, for `/readyz`, `/stuck`, metrics and `tieline dev`.
+
+use serde::Serialize;
+use tieline_delivery::PauseReason;
+
+/// Where a consumer stands.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ConsumerStatus {
+    /// Its name.
+    pub consumer: String,
+    /// Whether the group has given it partitions, or has none to give.
+    pub joined: bool,
+    /// Its partitions.
+    pub partitions: Vec<PartitionStatus>,
+    /// Calls under way.
+    pub in_flight: usize,
+    /// Keys with a record that waits.
+    pub keys_waiting: usize,
+    /// Records kept in memory.
+    pub buffered_records: usize,
+    /// What is stuck, and why.
+    pub stuck: Vec<StuckRecord>,
+    /// Why it does not go on at all, where it does not.
+    pub halted: Option<String>,
+}
+
+/// Where a partition stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartitionStatus {
+    /// The partition.
+    pub partition: i32,
+    /// The durable committed offset.
+    pub committed: i64,
+    /// One more than the last offset that was fetched.
+    pub fetched_to: i64,
+    /// Why nothing is fetched from it, where nothing is.
+    pub paused: Option<String>,
+}
+
+/// A record that keeps its partition from going on. It is still tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StuckRecord {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Its key, as text.
+    pub key: Option<String>,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// The code of the last failure.
+    pub reason: String,
+    /// The last failure, as a sentence.
+    pub detail: String,
+    /// Whether it fails for everybody rather than for this record.
+    pub outage: bool,
+    /// For how long it has failed, in seconds.
+    pub failing_for_s: u64,
+    /// When it is tried again, in seconds from now.
+    pub retry_in_s: u64,
+}
+
+/// A reason as a person reads it.
+pub(super) fn reason_text(reason: &PauseReason) -> String {
+    match reason {
+        PauseReason::Window => "as many records are under way as may be".to_owned(),
+        PauseReason::OutOfPatience { id, reason } => {
+            format!("offset {} is out of patience and is still tried: {} ({})", id.offset, reason.detail, reason.code)
+        }
+        PauseReason::Held { id } => format!("its key is held behind the dead letter at offset {}", id.offset),
+        PauseReason::PartitionsChanged { was, is } => format!(
+            "the topic had {was} partitions when its offsets were committed and has {is}: keys have moved between \
+             partitions, so that their order is lost; use a new topic"
+        ),
+        PauseReason::Outage { id, reason } => {
+            format!(
+                "the system fails for everybody, as offset {} tells: {} ({})",
+                id.offset, reason.detail, reason.code
+            )
+        }
+        PauseReason::MetadataUnreadable { what } => {
+            format!("the metadata beside the committed offset cannot be read ({what}); going on could send twice")
+        }
+        PauseReason::InvariantBroken { what } => {
+            format!("it stopped itself, since going on could lose or reorder: {what}")
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Commits: the outcomes of records and the offsets that cover them become durable together.
+//!
+//! On Kafka a commit is one transaction (KIP-447): an owner that was replaced is fenced with all that it wrote. The embedded
+//! broker has no transactions: there it is produce, await, commit. Both block, so they have a thread of their own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc as sync_mpsc;
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode as KafkaCommitMode, Consumer, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::{Offset, TopicPartitionList};
+use tieline_delivery::{CommitId, CommitOffset};
+use tokio::sync::mpsc;
+
+use super::fetch::Membership;
+use super::settings::{ConnectError, Connection, producer_settings};
+
+/// How long the broker may take for one step of a transaction, and to give up one whose owner has vanished.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a commit is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitMode {
+    /// One transaction, under this transactional id.
+    Transaction {
+        /// `BUS.CONSUMER.INSTANCE`: the same after a restart, so that what the last run left open is aborted at once.
+        transactional_id: String,
+    },
+    /// Produce, await, commit: the embedded broker.
+    InTurn,
+}
+
+/// What becomes durable together.
+pub struct Batch {
+    /// Names it in the report.
+    pub id: CommitId,
+    /// The offsets, of the topic that is read.
+    pub offsets: Vec<CommitOffset>,
+    /// Ledger and dead letters.
+    pub records: Vec<StateRecord>,
+    /// What proves our membership. Taken when the assignment was, so that it is never newer than what the core knows.
+    pub membership: Option<Arc<ConsumerGroupMetadata>>,
+}
+
+/// A record of a state topic.
+#[derive(Debug)]
+pub struct StateRecord {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition: that of the record that it speaks of.
+    pub partition: i32,
+    /// The key.
+    pub key: Vec<u8>,
+    /// The value.
+    pub value: Vec<u8>,
+}
+
+/// What came of a commit.
+#[derive(Debug)]
+pub struct Report {
+    /// Which one.
+    pub id: CommitId,
+    /// Nothing of it is there when it failed.
+    pub result: Result<(), KafkaError>,
+}
+
+/// The thread that commits.
+pub struct Committer {
+    batches: sync_mpsc::Sender<Batch>,
+}
+
+impl std::fmt::Debug for Committer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Committer")
+    }
+}
+
+impl Committer {
+    /// Starts the thread. It ends when this is dropped.
+    ///
+    /// # Errors
+    /// When the client cannot be made.
+    pub fn start(
+        connection: &Connection,
+        mode: CommitMode,
+        topic: &str,
+        group: Arc<BaseConsumer<Membership>>,
+    ) -> Result<(Self, mpsc::UnboundedReceiver<Report>), ConnectError> {
+        let (batches, todo) = sync_mpsc::channel::<Batch>();
+        let (reports, receiver) = mpsc::unbounded_channel();
+        let mut writer =
+            Writer { connection: connection.clone(), mode, topic: topic.to_owned(), group, producer: None };
+        writer.settings()?; // says at the start what is wrong with them
+        std::thread::Builder::new()
+            .name("commit".to_owned())
+            .spawn(move || {
+                for batch in todo {
+                    let report = Report { id: batch.id, result: writer.write(&batch) };
+                    if reports.send(report).is_err() {
+                        break;
+                    }
+                }
+            })
+            .map_err(|_| KafkaError::ClientCreation("no thread to commit on".to_owned()))?;
+        Ok((Self { batches }, receiver))
+    }
+
+    /// Asks for a commit. Its report follows.
+    pub fn commit(&self, batch: Batch) {
+        let _ = self.batches.send(batch);
+    }
+}
+
+/// What runs on the thread.
+struct Writer {
+    connection: Connection,
+    mode: CommitMode,
+    topic: String,
+    group: Arc<BaseConsumer<Membership>>,
+    producer: Option<ThreadedProducer<Undelivered>>,
+}
+
+impl Writer {
+    fn settings(&mut self) -> Result<rdkafka::ClientConfig, ConnectError> {
+        let mut config = producer_settings(&self.connection)?;
+        // A transaction is awaited as a whole: waiting for more records would only delay it.
+        config.set("linger.ms", "0");
+        if let CommitMode::Transaction { transactional_id } = &self.mode {
+            config.set("transactional.id", transactional_id);
+            config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
+        }
+        Ok(config)
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), KafkaError> {
+        let producer = match self.producer.take() {
+            Some(producer) => producer,
+            None => self.connect()?,
+        };
+        let result = match self.mode {
+            CommitMode::Transaction { .. } => in_transaction(&producer, |p| self.fill(p, batch)),
+            CommitMode::InTurn => self.in_turn(&producer, batch).map_err(|error| Failure { error, usable: true }),
+        };
+        // A client that could not even abort is replaced: the next one, under the same id, ends what this one left open.
+        if result.as_ref().map_or_else(|failure| failure.usable, |()| true) {
+            self.producer = Some(producer);
+        }
+        result.map_err(|failure| failure.error)
+    }
+
+    fn connect(&mut self) -> Result<ThreadedProducer<Undelivered>, KafkaError> {
+        let config = self.settings().map_err(|e| KafkaError::ClientCreation(e.to_string()))?;
+        let producer: ThreadedProducer<Undelivered> = config.create_with_context(Undelivered::default())?;
+        if matches!(self.mode, CommitMode::Transaction { .. }) {
+            producer.init_transactions(TRANSACTION_TIMEOUT)?;
+        }
+        Ok(producer)
+    }
+
+    fn fill(&self, producer: &ThreadedProducer<Undelivered>, batch: &Batch) -> Result<(), KafkaError> {
+        put(producer, &batch.records)?;
+        let stranger = KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownMemberId);
+        let membership = batch.membership.as_deref().ok_or(stranger)?;
+        producer.send_offsets_to_transaction(&self.offsets(batch)?, membership, TRANSACTION_TIMEOUT)
+    }
+
+    fn in_turn(&self, producer: &ThreadedProducer<Undelivered>, batch: &Batch) -> Result<(), KafkaError> {
+        let undelivered = producer.context().count.load(Ordering::Acquire);
+        put(producer, &batch.records)?;
+        producer.flush(TRANSACTION_TIMEOUT)?;
+        if producer.context().count.load(Ordering::Acquire) != undelivered {
+            return Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut));
+        }
+        self.group.commit(&self.offsets(batch)?, KafkaCommitMode::Sync)
+    }
+
+    fn offsets(&self, batch: &Batch) -> Result<TopicPartitionList, KafkaError> {
+        let mut tpl = TopicPartitionList::with_capacity(batch.offsets.len());
+        for at in &batch.offsets {
+            let mut element = tpl.add_partition(&self.topic, at.partition.0);
+            element.set_offset(Offset::Offset(at.offset))?;
+            element.set_metadata(&at.metadata);
+        }
+        Ok(tpl)
+    }
+}
+
+/// Why a commit was not made, and whether the client can make the next one.
+struct Failure {
+    error: KafkaError,
+    usable: bool,
+}
+
+fn in_transaction(
+    producer: &ThreadedProducer<Undelivered>,
+    fill: impl FnOnce(&ThreadedProducer<Undelivered>) -> Result<(), KafkaError>,
+) -> Result<(), Failure> {
+    let attempt = producer
+        .begin_transaction()
+        .and_then(|()| fill(producer))
+        .and_then(|()| producer.commit_transaction(TRANSACTION_TIMEOUT));
+    attempt.map_err(|error| {
+        let usable =
+            producer.abort_transaction(TRANSACTION_TIMEOUT).is_ok() && producer.client().fatal_error().is_none();
+        Failure { error, usable }
+    })
+}
+
+fn put(producer: &ThreadedProducer<Undelivered>, records: &[StateRecord]) -> Result<(), KafkaError> {
+    for record in records {
+        let record = BaseRecord::to(&record.topic).partition(record.partition).key(&record.key).payload(&record.value);
+        producer.send(record).map_err(|(error, _)| error)?;
+    }
+    Ok(())
+}
+
+/// Counts what was not delivered.
+#[derive(Debug, Default)]
+struct Undelivered {
+    count: AtomicU64,
+}
+
+impl ClientContext for Undelivered {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(error = %error, reason, "Kafka's client reports a fault");
+    }
+}
+
+impl ProducerContext for Undelivered {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: Self::DeliveryOpaque) {
+        if result.is_err() {
+            self.count.fetch_add(1, Ordering::Release);
+        }
+    }
+}

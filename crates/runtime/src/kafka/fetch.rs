@@ -1,0 +1,368 @@
+//! The thread that polls Kafka for one consumer group, and nothing else.
+//!
+//! A `BaseConsumer` on a thread of its own, since rust-rdkafka's `StreamConsumer` has lost wake-ups (its issues 665, 840,
+//! 848). It hands records and assignments to the loop through one bounded channel, so that their order is kept. The loop
+//! never waits for this thread and never blocks, so that waiting for room in the channel is short and polling goes on: a
+//! slow system fills the core's window, which pauses partitions, and not the channel.
+
+use std::sync::Arc;
+use std::sync::mpsc as sync_mpsc;
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers, Message, Timestamp};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::mpsc;
+
+use super::Record;
+use super::settings::{ConnectError, Connection, consumer_settings};
+
+/// Batches of records between the thread and the loop. Small: the window of the core is what bounds memory.
+const CHANNEL_BATCHES: usize = 16;
+
+/// Most records handed over at once.
+const BATCH_RECORDS_MAX: usize = 256;
+
+/// How long one poll waits. It bounds how late a pause or a stop is seen.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How long a commit that is under way may outlast the time for draining. All in all below `max.poll.interval.ms`.
+const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// How long leaving the group may take; after that the session times out by itself.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the brokers may take to say where a partition stands, and how many there are.
+const COORDINATOR_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the thread reports, in the order in which it happened.
+pub enum FetchEvent {
+    /// Partitions are ours from here on.
+    Assigned {
+        /// Each with its committed offset and metadata.
+        partitions: Vec<Position>,
+        /// How many partitions the topic has.
+        partition_count: u32,
+        /// What proves our membership when offsets are committed.
+        membership: Option<Arc<ConsumerGroupMetadata>>,
+    },
+    /// The group takes partitions back. The thread waits until `done` is dropped, for `grace` at most.
+    Revoking {
+        /// Which ones.
+        partitions: Vec<i32>,
+        /// What proves our membership in the last commit.
+        membership: Option<Arc<ConsumerGroupMetadata>>,
+        /// How long the thread waits.
+        grace: Duration,
+        /// Dropped when they may go.
+        done: sync_mpsc::Sender<()>,
+    },
+    /// Partitions are gone: the session had ended.
+    Lost {
+        /// Which ones.
+        partitions: Vec<i32>,
+    },
+    /// Records, with rising offsets in each partition.
+    Records(Vec<Arc<Record>>),
+    /// A partition cannot be read on.
+    Halted {
+        /// Why.
+        halt: Halt,
+    },
+    /// The client is broken for good, or the broker refuses us.
+    Failed {
+        /// Why.
+        error: KafkaError,
+    },
+}
+
+/// Where a partition stands.
+#[derive(Debug, Clone)]
+pub struct Position {
+    /// The partition.
+    pub partition: i32,
+    /// The group's committed offset; `None` without one.
+    pub offset: Option<i64>,
+    /// The metadata that was committed with it.
+    pub metadata: String,
+}
+
+/// Why nothing more can be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// The group has no committed offset, so that nobody said where to start.
+    #[error("group has no committed offset for {topic}-{partition}: run `tieline apply`, which commits the first one")]
+    NoOffset {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+    },
+    /// The committed offset, or the log under it, is gone.
+    #[error(
+        "the log no longer holds the committed offset of some partition of {topic}: records were deleted before they were delivered; set the group's offset by hand to go on"
+    )]
+    OffsetGone {
+        /// The topic.
+        topic: String,
+    },
+}
+
+/// What the loop asks of the thread.
+#[derive(Debug)]
+pub enum Control {
+    /// Fetch nothing from this partition.
+    Pause(i32),
+    /// Fetch from it again.
+    Resume(i32),
+    /// Leave the group and end.
+    Stop,
+}
+
+/// The running thread.
+pub struct Fetcher {
+    control: sync_mpsc::Sender<Control>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    /// The client itself, for commits on the embedded broker and for watermarks.
+    pub client: Arc<BaseConsumer<Membership>>,
+}
+
+/// What the client calls back on.
+#[derive(Debug)]
+pub struct Membership {
+    events: mpsc::Sender<FetchEvent>,
+    topic: String,
+    drain: Duration,
+}
+
+impl std::fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fetcher")
+    }
+}
+
+impl Fetcher {
+    /// Joins the group and starts to poll.
+    ///
+    /// # Errors
+    /// When the client cannot be made.
+    pub fn start(
+        connection: &Connection,
+        group: &str,
+        topic: &str,
+        drain: Duration,
+    ) -> Result<(Self, mpsc::Receiver<FetchEvent>), ConnectError> {
+        let (events, receiver) = mpsc::channel(CHANNEL_BATCHES);
+        let context = Membership { events, topic: topic.to_owned(), drain };
+        let client: BaseConsumer<Membership> = consumer_settings(connection, group)?.create_with_context(context)?;
+        client.subscribe(&[topic])?;
+        let client = Arc::new(client);
+        let (control, orders) = sync_mpsc::channel();
+        let poller = Poller { client: Arc::clone(&client), topic: Arc::from(topic), orders, stopped: false };
+        let thread = std::thread::Builder::new()
+            .name(format!("kafka-{group}"))
+            .spawn(move || poller.run())
+            .map_err(|_| KafkaError::ClientCreation("no thread to poll on".to_owned()))?;
+        Ok((Self { control, thread: Some(thread), client }, receiver))
+    }
+
+    /// Asks something of the thread; after its end, of nobody.
+    pub fn ask(&self, control: Control) {
+        let _ = self.control.send(control);
+    }
+
+    /// Leaves the group and waits for the thread's end. What comes meanwhile is dropped with the receiver.
+    pub fn stop(mut self) {
+        self.ask(Control::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What runs on the thread.
+struct Poller {
+    client: Arc<BaseConsumer<Membership>>,
+    topic: Arc<str>,
+    orders: sync_mpsc::Receiver<Control>,
+    stopped: bool,
+}
+
+impl Poller {
+    fn run(mut self) {
+        loop {
+            self.obey();
+            if self.stopped {
+                break;
+            }
+            self.poll_batch();
+        }
+        self.leave();
+    }
+
+    /// Leaves the group here, on this thread, so that no callback is left for whoever drops the client.
+    fn leave(&self) {
+        self.client.unsubscribe();
+        let deadline = Instant::now() + LEAVE_TIMEOUT;
+        while self.client.assignment().is_ok_and(|a| a.count() > 0) && Instant::now() < deadline {
+            let _ = self.client.poll(POLL);
+        }
+    }
+
+    fn obey(&mut self) {
+        loop {
+            match self.orders.try_recv() {
+                Ok(Control::Pause(partition)) => self.set_fetching(partition, false),
+                Ok(Control::Resume(partition)) => self.set_fetching(partition, true),
+                Ok(Control::Stop) | Err(sync_mpsc::TryRecvError::Disconnected) => {
+                    self.stopped = true;
+                    return;
+                }
+                Err(sync_mpsc::TryRecvError::Empty) => return,
+            }
+        }
+    }
+
+    /// Waits for one record, then takes what is there already.
+    fn poll_batch(&self) {
+        let mut batch = Vec::new();
+        let mut wait = POLL;
+        let mut end = None;
+        while batch.len() < BATCH_RECORDS_MAX && end.is_none() {
+            match self.client.poll(wait) {
+                Some(Ok(message)) => batch.push(Arc::new(self.detach(&message))),
+                Some(Err(error)) => end = self.judge(error),
+                None => break,
+            }
+            wait = Duration::ZERO;
+        }
+        if !batch.is_empty() {
+            self.client.context().report(FetchEvent::Records(batch));
+        }
+        if let Some(end) = end {
+            self.client.context().report(end);
+        }
+    }
+
+    fn set_fetching(&self, partition: i32, on: bool) {
+        let mut tpl = TopicPartitionList::new();
+        tpl.add_partition(&self.topic, partition);
+        // A partition that is no longer ours answers with an error, and has nothing to pause.
+        let _ = if on { self.client.resume(&tpl) } else { self.client.pause(&tpl) };
+    }
+
+    fn detach(&self, message: &BorrowedMessage<'_>) -> Record {
+        let headers = message
+            .headers()
+            .map(|h| h.iter().map(|h| (h.key.to_owned(), h.value.map(<[u8]>::to_vec))).collect())
+            .unwrap_or_default();
+        Record {
+            topic: Arc::clone(&self.topic),
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp_ms: match message.timestamp() {
+                Timestamp::CreateTime(ms) | Timestamp::LogAppendTime(ms) => Some(ms),
+                Timestamp::NotAvailable => None,
+            },
+            key: message.key().map(Arc::from),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers,
+        }
+    }
+
+    /// Which of the client's errors end something; it gets over the others by itself, and they are logged.
+    fn judge(&self, error: KafkaError) -> Option<FetchEvent> {
+        let topic = self.topic.to_string();
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                Some(FetchEvent::Halted { halt: Halt::OffsetGone { topic } })
+            }
+            Some(
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::Fatal,
+            ) => Some(FetchEvent::Failed { error }),
+            _ => {
+                tracing::warn!(topic, error = %error, "Kafka's client reports a passing fault");
+                None
+            }
+        }
+    }
+}
+
+impl ClientContext for Membership {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(topic = self.topic, error = %error, reason, "Kafka's client reports a fault");
+    }
+}
+
+impl ConsumerContext for Membership {
+    fn pre_rebalance(&self, client: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(partitions) => self.assigned(client, partitions),
+            Rebalance::Revoke(partitions) if client.assignment_lost() => {
+                self.report(FetchEvent::Lost { partitions: numbers(partitions) });
+            }
+            Rebalance::Revoke(partitions) => self.revoking(client, numbers(partitions)),
+            Rebalance::Error(error) => tracing::warn!(topic = self.topic, error = %error, "a rebalance failed"),
+        }
+    }
+}
+
+impl Membership {
+    fn assigned(&self, client: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        let membership = client.group_metadata().map(Arc::new);
+        if partitions.count() == 0 {
+            self.report(FetchEvent::Assigned { partitions: Vec::new(), partition_count: 0, membership });
+            return;
+        }
+        self.report(match self.positions(client, partitions) {
+            Ok((partitions, partition_count)) => FetchEvent::Assigned { partitions, partition_count, membership },
+            Err(error) => FetchEvent::Failed { error },
+        });
+    }
+
+    fn positions(
+        &self,
+        client: &BaseConsumer<Self>,
+        partitions: &TopicPartitionList,
+    ) -> Result<(Vec<Position>, u32), KafkaError> {
+        // Waits also while a transaction of an earlier owner is undecided (KIP-447), since we read committed.
+        let committed = client.committed_offsets(partitions.clone(), COORDINATOR_TIMEOUT)?;
+        let metadata = client.fetch_metadata(Some(&self.topic), COORDINATOR_TIMEOUT)?;
+        let count = metadata.topics().first().map_or(0, |t| t.partitions().len());
+        Ok((committed.elements().iter().map(position).collect(), u32::try_from(count).unwrap_or(u32::MAX)))
+    }
+
+    fn revoking(&self, client: &BaseConsumer<Self>, partitions: Vec<i32>) {
+        if partitions.is_empty() {
+            return;
+        }
+        let membership = client.group_metadata().map(Arc::new);
+        let (done, released) = sync_mpsc::channel();
+        self.report(FetchEvent::Revoking { partitions, membership, grace: self.drain, done });
+        // Nothing is ever sent: the loop drops its end when the partitions may go, or when it has ended itself.
+        let _ = released.recv_timeout(self.drain + LAST_COMMIT_TIMEOUT);
+    }
+
+    /// Gives an event to the loop, and waits for room. When the loop has ended, nobody wants it.
+    fn report(&self, event: FetchEvent) {
+        let _ = self.events.blocking_send(event);
+    }
+}
+
+fn numbers(partitions: &TopicPartitionList) -> Vec<i32> {
+    partitions.elements().iter().map(|e| e.partition()).collect()
+}
+
+fn position(element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>) -> Position {
+    let offset = match element.offset() {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    };
+    Position { partition: element.partition(), offset, metadata: element.metadata().to_owned() }
+}

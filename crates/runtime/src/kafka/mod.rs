@@ -1,0 +1,50 @@
+//! Kafka, as the bus uses it: settings with the rules that cannot be turned off, a thread that polls, a producer that
+//! waits for acknowledgements, and commits that are one transaction.
+
+mod commit;
+mod fetch;
+mod publish;
+mod settings;
+
+pub use commit::{Batch, CommitMode, Committer, Report, StateRecord};
+pub use fetch::{Control, FetchEvent, Fetcher, Halt, Membership, Position};
+pub use publish::{EventProducer, PublishError};
+pub use settings::{
+    ConnectError, Connection, admin_settings, consumer_settings, group_of, producer_settings, state_topic,
+};
+
+use std::sync::Arc;
+
+/// A record as it came from Kafka.
+#[derive(Debug)]
+pub struct Record {
+    /// Its topic.
+    pub topic: Arc<str>,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// When it was created or appended, milliseconds since the Unix epoch.
+    pub timestamp_ms: Option<i64>,
+    /// Its key.
+    pub key: Option<Arc<[u8]>>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Its headers, in order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Record {
+    /// The last header of this name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.iter().rev().find(|(n, _)| n == name).and_then(|(_, v)| v.as_deref())
+    }
+
+    /// What it costs to keep it, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(n, v)| n.len() + v.as_ref().map_or(0, Vec::len)).sum();
+        self.key.as_ref().map_or(0, |k| k.len()) + self.value.as_ref().map_or(0, Vec::len) + headers
+    }
+}

@@ -1,0 +1,231 @@
+//! Maps what one producer receives, and publishes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rdkafka::producer::FutureRecord;
+use serde_json::Value;
+use tieline_bus::{Bus, Producer, Publish, Source};
+use tieline_mapping::{Frame, RunError};
+use tieline_schema::cloudevents::Attributes;
+use tieline_schema::wire::v0_header;
+
+use super::dead_letter::DeadLetter;
+use super::repeats::{Repeats, Seen};
+use super::{Accepted, Delivery, NotAccepted};
+use crate::consumer::BOUNDS;
+use crate::happening::{Happening, Happenings, What};
+use crate::kafka::{EventProducer, PublishError, state_topic};
+use crate::registry::{RegistryClient, RegistryError};
+use crate::telemetry::Metrics;
+use crate::trace;
+
+/// Maps what one producer receives, and publishes it.
+#[derive(Debug)]
+pub struct Publisher {
+    producer: Arc<Producer>,
+    events: EventProducer,
+    /// The registry's ids of the schemas that it writes, by event.
+    schemas: BTreeMap<String, u32>,
+    dead_letters: String,
+    repeats: Repeats,
+    metrics: Metrics,
+    happenings: Happenings,
+}
+
+/// Why a publisher cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Services register nothing on their own.
+    #[error("the registry does not have schemas/{event}.avsc under subject `{subject}`: run `tieline apply`")]
+    NotRegistered {
+        /// The event.
+        event: String,
+        /// Where it was looked for.
+        subject: String,
+    },
+    /// The registry cannot be asked.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// The registry's id of an event's schema.
+///
+/// # Errors
+/// When it is not registered, or the registry cannot be asked.
+pub async fn schema_id(registry: &RegistryClient, event: &tieline_bus::Event) -> Result<u32, StartError> {
+    registry
+        .lookup(&event.subject, &event.schema.text)
+        .await?
+        .ok_or_else(|| StartError::NotRegistered { event: event.name.clone(), subject: event.subject.clone() })
+}
+
+/// An event, made of a body.
+struct Made<'a> {
+    rule: &'a Publish,
+    attributes: Attributes,
+    key: String,
+    value: Vec<u8>,
+}
+
+impl Publisher {
+    /// Looks up the schemas that the producer writes.
+    ///
+    /// # Errors
+    /// When one is not registered, or the registry cannot be asked.
+    pub async fn start(
+        bus: &Bus,
+        producer: Arc<Producer>,
+        registry: &RegistryClient,
+        events: EventProducer,
+        metrics: Metrics,
+        happenings: Happenings,
+    ) -> Result<Self, StartError> {
+        let mut schemas = BTreeMap::new();
+        for rule in &producer.publish {
+            schemas.insert(rule.event.name.clone(), schema_id(registry, &rule.event).await?);
+        }
+        let dead_letters = state_topic(&bus.name, &producer.name, "dead-letters");
+        Ok(Self { producer, events, schemas, dead_letters, repeats: Repeats::default(), metrics, happenings })
+    }
+
+    /// Maps, validates and publishes a body. Returns after the broker's acknowledgement.
+    ///
+    /// # Errors
+    /// When the broker does not acknowledge in time.
+    pub async fn accept(&self, delivery: Delivery) -> Result<Accepted, NotAccepted> {
+        self.note_repeat(&delivery);
+        let made = match self.make(&delivery) {
+            Ok(Some(made)) => made,
+            Ok(None) => {
+                self.metrics.count_published(&self.producer.name, "ignored");
+                return Ok(Accepted::Ignored);
+            }
+            Err(reason) => return self.bury(&delivery, reason).await,
+        };
+        let event = &made.rule.event;
+        match self.events.publish(&event.topic, made.key.as_bytes(), &made.attributes, &made.value).await {
+            Ok((partition, offset)) => {
+                self.metrics.count_published(&self.producer.name, "published");
+                self.tell(&made.attributes, || What::Published { topic: event.topic.clone(), partition, offset });
+                Ok(Accepted::Published { event_id: made.attributes.id, event: event.name.clone() })
+            }
+            Err(refused @ PublishError::Refused { .. }) => self.bury(&delivery, refused.to_string()).await,
+            Err(error @ PublishError::NotAcknowledged { .. }) => Err(self.not_accepted(&error)),
+        }
+    }
+
+    /// The event that the first rule makes of a body whose `when` holds; `None` where no rule takes it.
+    fn make(&self, delivery: &Delivery) -> Result<Option<Made<'_>>, String> {
+        let Source::Webhook(webhook) = &self.producer.source;
+        let violations = webhook.contract.violations(&delivery.json);
+        if !violations.is_empty() {
+            let places: Vec<String> = violations.iter().map(|v| format!("{} {}", v.pointer, v.message)).collect();
+            return Err(format!("the body breaks its contract: {}", places.join("; ")));
+        }
+        let frame = self.producer.layout.read_json(&delivery.json, &BOUNDS).map_err(|e| e.to_string())?;
+        let headers: Value = delivery
+            .headers
+            .iter()
+            .map(|(k, v)| (k.clone(), Value::String(v.clone())))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        let names = [("header", &headers)];
+        for rule in &self.producer.publish {
+            let takes = match &rule.when {
+                Some(when) => when.holds(&frame, &names).map_err(|e| format!("when: {e}"))?,
+                None => true,
+            };
+            if takes {
+                return self.make_by(rule, &frame, &names, delivery).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn make_by<'a>(
+        &self,
+        rule: &'a Publish,
+        frame: &Frame<'_>,
+        names: &[(&str, &Value)],
+        delivery: &Delivery,
+    ) -> Result<Made<'a>, String> {
+        let told = |what: &str, e: RunError| format!("{what}: {e}");
+        let id = rule.id.text(frame, names).map_err(|e| told("id", e))?.ok_or("id: is null")?;
+        let key = rule.key.text(frame, names).map_err(|e| told("key", e))?.ok_or("key: is null")?;
+        let time_ms = match &rule.time {
+            Some(time) => time.timestamp_ms(frame, names).map_err(|e| told("time", e))?,
+            None => None,
+        };
+        let schema = *self.schemas.get(&rule.event.name).ok_or("the schema's id is not known")?;
+        let mut value = v0_header(schema).to_vec();
+        rule.payload.write(frame, names, &BOUNDS, &mut value).map_err(|e| told("payload", e))?;
+        let attributes = Attributes {
+            id,
+            source: self.producer.event_source.clone(),
+            ty: rule.event.name.clone(),
+            time_ms: Some(time_ms.unwrap_or(delivery.received_ms)),
+            subject: Some(key.clone()),
+            causation_id: None,
+            traceparent: Some(trace::child_of(delivery.traceparent.as_deref())),
+            tracestate: None,
+        };
+        Ok(Made { rule, attributes, key, value })
+    }
+
+    /// Keeps a body that cannot become an event.
+    async fn bury(&self, delivery: &Delivery, reason: String) -> Result<Accepted, NotAccepted> {
+        let letter = serde_json::to_vec(&DeadLetter::new(&self.producer.name, delivery, &reason))
+            .map_err(|e| NotAccepted { reason: e.to_string() })?;
+        let record = FutureRecord::to(&self.dead_letters).key(delivery.id.as_bytes()).payload(letter.as_slice());
+        self.events.put(record).await.map_err(|e| self.not_accepted(&e))?;
+        self.metrics.count_published(&self.producer.name, "dead");
+        tracing::warn!(
+            producer = self.producer.name,
+            delivery_id = delivery.id,
+            reason,
+            "a body cannot be mapped and is a dead letter"
+        );
+        self.happenings.tell(|| Happening {
+            at_ms: crate::now_ms(),
+            service: self.producer.name.clone(),
+            event_id: delivery.id.clone(),
+            event: String::new(),
+            key: String::new(),
+            what: What::NotMapped { reason: reason.clone() },
+        });
+        Ok(Accepted::DeadLettered { reason })
+    }
+
+    fn not_accepted(&self, error: &PublishError) -> NotAccepted {
+        self.metrics.count_published(&self.producer.name, "failed");
+        NotAccepted { reason: error.to_string() }
+    }
+
+    fn note_repeat(&self, delivery: &Delivery) {
+        let outcome = match self.repeats.look(&delivery.id, &delivery.body) {
+            Seen::New => return,
+            Seen::Repeated => "repeated",
+            Seen::RepeatedOtherwise => {
+                tracing::warn!(
+                    producer = self.producer.name,
+                    delivery_id = delivery.id,
+                    "a delivery came again with another body; it is published under the same id"
+                );
+                "repeated-otherwise"
+            }
+        };
+        self.metrics.count_published(&self.producer.name, outcome);
+    }
+
+    fn tell(&self, attributes: &Attributes, what: impl FnOnce() -> What) {
+        self.happenings.tell(|| Happening {
+            at_ms: crate::now_ms(),
+            service: self.producer.name.clone(),
+            event_id: attributes.id.clone(),
+            event: attributes.ty.clone(),
+            key: attributes.subject.clone().unwrap_or_default(),
+            what: what(),
+        });
+    }
+}

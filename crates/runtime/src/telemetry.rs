@@ -1,0 +1,169 @@
+//! Every metric of the bus, a row each. Labels come from definitions, never from data.
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+/// Bounds of the buckets of durations, in seconds: from a fast call on a local network to a day of waiting.
+const SECONDS: [f64; 16] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0, 3_600.0, 86_400.0];
+
+/// The metrics of a process.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Where they are gathered for `/metrics`.
+    pub registry: Registry,
+    deliveries: IntCounterVec,
+    attempts: IntCounterVec,
+    call_seconds: HistogramVec,
+    effect_seconds: HistogramVec,
+    lag_records: IntGaugeVec,
+    lag_seconds: IntGaugeVec,
+    keys_waiting: IntGaugeVec,
+    in_flight: IntGaugeVec,
+    buffered_records: IntGaugeVec,
+    stuck: IntGaugeVec,
+    paused_partitions: IntGaugeVec,
+    commit_age_seconds: IntGaugeVec,
+    commits: IntCounterVec,
+    stale_inputs: IntGaugeVec,
+    published: IntCounterVec,
+}
+
+/// The metrics of one consumer: the same, with its label filled in, so that nothing is looked up for a record.
+#[derive(Debug, Clone)]
+pub struct ConsumerMetrics {
+    /// Records by what became of them.
+    pub done: IntCounter,
+    /// Passed by.
+    pub skipped: IntCounter,
+    /// Dead letters.
+    pub dead: IntCounter,
+    /// Attempts, by what the answer meant.
+    pub attempts: IntCounterVec,
+    /// Time of a call.
+    pub call_seconds: Histogram,
+    /// From the event's time to its effect.
+    pub effect_seconds: Histogram,
+    /// Records not yet final, in all partitions that this process has.
+    pub lag_records: IntGauge,
+    /// Age of the oldest of them.
+    pub lag_seconds: IntGauge,
+    /// Keys that wait behind a record of their own.
+    pub keys_waiting: IntGauge,
+    /// Calls under way.
+    pub in_flight: IntGauge,
+    /// Records kept in memory.
+    pub buffered_records: IntGauge,
+    /// Records that are out of patience or held.
+    pub stuck: IntGauge,
+    /// Partitions that are not fetched from.
+    pub paused_partitions: IntGauge,
+    /// Time since the last commit, while there is something to commit.
+    pub commit_age_seconds: IntGauge,
+    /// Commits that were made.
+    pub commits_ok: IntCounter,
+    /// Commits that failed and are made again.
+    pub commits_failed: IntCounter,
+    /// Completions of an assignment that is over.
+    pub stale_inputs: IntGauge,
+}
+
+impl Metrics {
+    /// Makes and registers all of them.
+    ///
+    /// # Errors
+    /// When one is registered already.
+    pub fn new(registry: Registry) -> Result<Self, prometheus::Error> {
+        let by_consumer = ["consumer"];
+        let metrics = Self {
+            deliveries: counter(
+                "tieline_deliveries_total",
+                "Records by what became of them.",
+                &["consumer", "outcome"],
+            )?,
+            attempts: counter("tieline_attempts_total", "Attempts by what the answer meant.", &["consumer", "answer"])?,
+            call_seconds: histogram("tieline_call_seconds", "Time of a call, headers and body.", &by_consumer)?,
+            effect_seconds: histogram("tieline_effect_seconds", "From the event's time to its effect.", &by_consumer)?,
+            lag_records: gauge("tieline_lag_records", "Records of the topic that are not final.", &by_consumer)?,
+            lag_seconds: gauge("tieline_lag_seconds", "Age of the oldest record that is not final.", &by_consumer)?,
+            keys_waiting: gauge("tieline_keys_waiting", "Keys with a record that is not final.", &by_consumer)?,
+            in_flight: gauge("tieline_in_flight", "Calls under way.", &by_consumer)?,
+            buffered_records: gauge("tieline_buffered_records", "Records kept in memory.", &by_consumer)?,
+            stuck: gauge("tieline_stuck_records", "Records that are out of patience or held.", &by_consumer)?,
+            paused_partitions: gauge("tieline_paused_partitions", "Partitions not fetched from.", &by_consumer)?,
+            commit_age_seconds: gauge("tieline_commit_age_seconds", "Time since the last commit.", &by_consumer)?,
+            commits: counter("tieline_commits_total", "Commits by result.", &["consumer", "result"])?,
+            stale_inputs: gauge("tieline_stale_completions", "Completions of an ended assignment.", &by_consumer)?,
+            published: counter("tieline_published_total", "Bodies by what became of them.", &["producer", "outcome"])?,
+            registry,
+        };
+        metrics.register()?;
+        Ok(metrics)
+    }
+
+    fn register(&self) -> Result<(), prometheus::Error> {
+        for counter in [&self.deliveries, &self.attempts, &self.commits, &self.published] {
+            self.registry.register(Box::new(counter.clone()))?;
+        }
+        for histogram in [&self.call_seconds, &self.effect_seconds] {
+            self.registry.register(Box::new(histogram.clone()))?;
+        }
+        let gauges = [
+            &self.lag_records,
+            &self.lag_seconds,
+            &self.keys_waiting,
+            &self.in_flight,
+            &self.buffered_records,
+            &self.stuck,
+            &self.paused_partitions,
+            &self.commit_age_seconds,
+            &self.stale_inputs,
+        ];
+        for gauge in gauges {
+            self.registry.register(Box::new(gauge.clone()))?;
+        }
+        Ok(())
+    }
+
+    /// The metrics of one consumer.
+    #[must_use]
+    pub fn consumer(&self, name: &str) -> ConsumerMetrics {
+        ConsumerMetrics {
+            done: self.deliveries.with_label_values(&[name, "done"]),
+            skipped: self.deliveries.with_label_values(&[name, "skipped"]),
+            dead: self.deliveries.with_label_values(&[name, "dead"]),
+            attempts: self.attempts.clone(),
+            call_seconds: self.call_seconds.with_label_values(&[name]),
+            effect_seconds: self.effect_seconds.with_label_values(&[name]),
+            lag_records: self.lag_records.with_label_values(&[name]),
+            lag_seconds: self.lag_seconds.with_label_values(&[name]),
+            keys_waiting: self.keys_waiting.with_label_values(&[name]),
+            in_flight: self.in_flight.with_label_values(&[name]),
+            buffered_records: self.buffered_records.with_label_values(&[name]),
+            stuck: self.stuck.with_label_values(&[name]),
+            paused_partitions: self.paused_partitions.with_label_values(&[name]),
+            commit_age_seconds: self.commit_age_seconds.with_label_values(&[name]),
+            commits_ok: self.commits.with_label_values(&[name, "ok"]),
+            commits_failed: self.commits.with_label_values(&[name, "failed"]),
+            stale_inputs: self.stale_inputs.with_label_values(&[name]),
+        }
+    }
+
+    /// Counts what became of a producer's body: `published`, `ignored`, `dead`, `repeated`, `repeated-otherwise`, `failed`.
+    pub fn count_published(&self, producer: &str, outcome: &str) {
+        self.published.with_label_values(&[producer, outcome]).inc();
+    }
+}
+
+fn counter(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(name, help), labels)
+}
+
+fn gauge(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+    IntGaugeVec::new(Opts::new(name, help), labels)
+}
+
+fn histogram(name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
+    HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), labels)
+}
