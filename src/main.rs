@@ -1,1 +1,73 @@
-fn main() {}
+//! The `tieline` command: a file a subcommand.
+
+mod apply;
+mod check;
+mod dev;
+mod environment;
+mod failure;
+mod init;
+mod load;
+mod log;
+mod process;
+mod run;
+mod test;
+mod wiring;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::{Failure, say};
+
+/// An event-driven integration bus on Kafka.
+///
+/// Exit codes: 0 done, 1 problems found, 2 wrong usage, 3 something outside is missing.
+#[derive(Debug, Parser)]
+#[command(name = "tieline", version, max_term_width = 100)]
+struct Cli {
+    /// The directory of the bus, with its `tieline.yaml`.
+    #[arg(long, global = true, default_value = ".", value_name = "DIR")]
+    bus: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a new bus that passes `check` and `test`: `tieline init acme`
+    Init(init::Options),
+    /// Type-check every definition from event to contract and back: `tieline check`
+    Check(check::Options),
+    /// Run the cases of consumers and producers: `tieline test erp-project`
+    Test(test::Options),
+    /// Make topics, schemas and first offsets so: `tieline apply`
+    Apply(apply::Options),
+    /// Run producers and consumers: `tieline run consumers/erp-project`
+    Run(run::Options),
+    /// Run the whole bus on this machine, with stand-ins for its systems: `tieline dev`
+    Dev(dev::Options),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&failure);
+            failure.code()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    // The first provider that is installed stays; nobody else installs one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match cli.command {
+        Command::Init(options) => init::run(&options),
+        Command::Check(options) => check::run(&cli.bus, &options),
+        Command::Test(options) => test::run(&cli.bus, &options),
+        Command::Apply(options) => process::block_on(apply::run(&cli.bus, &options))?,
+        Command::Run(options) => process::block_on(run::run(&cli.bus, &options))?,
+        Command::Dev(options) => process::block_on(dev::run(&cli.bus, &options))?,
+    }
+}

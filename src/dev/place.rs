@@ -1,0 +1,147 @@
+//! Where a development bus lives: a broker of one of three kinds, and a registry.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use anyhow::Context as _;
+use tieline_bus::{Bus, Credential};
+use tieline_runtime::apply::topics;
+use tieline_runtime::kafka::group_of;
+use tieline_sandbox::broker::embedded::{Embedded, Reading, Watch};
+use tieline_sandbox::broker::kafka::{Kafka, Options as KafkaOptions};
+use tieline_sandbox::registry::Registry;
+
+use super::{Addresses, Options};
+use crate::failure::Failure;
+
+/// The broker that was taken.
+pub enum Broker {
+    /// librdkafka's mock cluster, in this process.
+    Embedded {
+        broker: Embedded,
+        /// Raises the alarm when it has dropped what nobody has read.
+        _watch: Watch,
+    },
+    /// A real one, started here.
+    Kafka(Kafka),
+    /// The user's own.
+    Given(String),
+}
+
+/// A broker and a registry, for as long as this lives.
+pub struct Place {
+    broker: Broker,
+    registry: Registry,
+}
+
+impl Place {
+    /// Starts what the options ask for.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn start(bus: &Bus, options: &Options) -> Result<Self, Failure> {
+        let broker = match &options.brokers {
+            Some(brokers) => Broker::Given(brokers.clone()),
+            None if options.kafka => Broker::Kafka(real_kafka().await?),
+            None => embedded(bus)?,
+        };
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let registry = Registry::start(any_port).await.context("cannot start the schema registry")?;
+        Ok(Self { broker, registry })
+    }
+
+    /// Points a bus here, whatever its `tieline.yaml` says.
+    pub fn settle(&self, bus: &mut Bus) {
+        bus.kafka.brokers = self.brokers().to_owned();
+        bus.registry.url = self.registry.url();
+        bus.registry.credential = Credential::None;
+        if !matches!(self.broker, Broker::Given(_)) {
+            bus.kafka.settings.clear();
+            bus.kafka.replication = 1;
+        }
+    }
+
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.broker, Broker::Embedded { .. })
+    }
+
+    fn brokers(&self) -> &str {
+        match &self.broker {
+            Broker::Embedded { broker, .. } => broker.brokers(),
+            Broker::Kafka(kafka) => kafka.brokers(),
+            Broker::Given(brokers) => brokers,
+        }
+    }
+
+    /// Says which broker it is, and what it cannot do.
+    pub fn banner(&self, bus: &Bus) -> String {
+        let broker = match &self.broker {
+            Broker::Embedded { .. } => {
+                "embedded broker: for trying Tieline on one machine. Events live in memory and are gone at exit; each\n  \
+                 partition keeps its newest 5 MiB; nothing about reliability or speed can be learnt from it. With Java\n  \
+                 and Maven, --kafka runs a real Kafka; --brokers uses yours."
+            }
+            Broker::Kafka(_) => "Apache Kafka, started here; its data are gone at exit.",
+            Broker::Given(_) => "your Kafka.",
+        };
+        let (systems, producers, consumers) = (bus.systems.len(), bus.producers.len(), bus.consumers.len());
+        format!("  {broker}\n  {systems} stand-ins for systems, {producers} producers, {consumers} consumers\n\n")
+    }
+}
+
+fn embedded(bus: &Bus) -> Result<Broker, Failure> {
+    let broker = Embedded::start()?;
+    for topic in topics(bus) {
+        broker.create_topic(&topic.name, topic.partitions)?;
+    }
+    let readings = bus.consumers.values().map(|consumer| Reading {
+        group: group_of(&bus.name, &consumer.name),
+        topic: consumer.event.topic.clone(),
+        partitions: bus.kafka.partitions,
+    });
+    let watch = broker.watch(readings.collect(), |dropped| tracing::error!("{dropped}"))?;
+    Ok(Broker::Embedded { broker, _watch: watch })
+}
+
+async fn real_kafka() -> anyhow::Result<Kafka> {
+    let started = tokio::task::spawn_blocking(|| Kafka::start(KafkaOptions::one_node())).await;
+    Ok(started.context("the start of Kafka was aborted")??)
+}
+
+/// Writes where things are, so that a second shell finds them.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_addresses(dir: &Path, addresses: &Addresses) -> anyhow::Result<()> {
+    let folder = dir.join(".tieline");
+    let file = folder.join("dev.json");
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(&file, format!("{}\n", serde_json::to_string_pretty(addresses)?)))
+        .with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Writes a body to try each producer with: that of its first case. A producer without a case has none.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_bodies(dir: &Path, bus: &Bus) -> anyhow::Result<()> {
+    for name in bus.producers.keys() {
+        if let Some(body) = first_body(&dir.join("producers").join(name).join("cases")) {
+            let file = dir.join(".tieline").join(format!("{name}.json"));
+            std::fs::write(&file, format!("{}\n", serde_json::to_string_pretty(&body)?))
+                .with_context(|| format!("cannot write {}", file.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn first_body(cases: &Path) -> Option<serde_json::Value> {
+    let mut files: Vec<_> = std::fs::read_dir(cases).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.sort();
+    files.iter().rev().find_map(|file| {
+        let case = tieline_mapping::yaml::parse(&std::fs::read_to_string(file).ok()?).ok()?;
+        // A case that expects no event would show nothing.
+        case.get("expect")?.get("event")?;
+        Some(case.get("body")?.to_json())
+    })
+}

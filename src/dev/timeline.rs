@@ -1,0 +1,90 @@
+//! What happens, told a line each.
+
+use tieline_bus::Bus;
+use tieline_runtime::happening::{Happening, What};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinHandle;
+
+use super::{Addresses, Running, widest_name};
+use crate::failure::print;
+
+/// Tells what happens until it is aborted.
+pub fn follow(running: &Running) -> JoinHandle<()> {
+    let mut happenings = running.wiring.happenings.listen();
+    let width = widest_name(&running.wiring.bus);
+    let started_ms = tieline_runtime::now_ms();
+    tokio::spawn(async move {
+        loop {
+            match happenings.recv().await {
+                Ok(happening) => print(&line(&happening, width, started_ms)),
+                Err(RecvError::Lagged(missed)) => print(&format!("… {missed} happenings were too quick to be told\n")),
+                Err(RecvError::Closed) => return,
+            }
+        }
+    })
+}
+
+fn line(happening: &Happening, width: usize, started_ms: i64) -> String {
+    let millis = happening.at_ms - started_ms;
+    let (sign, what) = told(happening);
+    format!("{:>4}.{:03} s  {sign} {:width$}  {what}\n", millis / 1_000, millis.rem_euclid(1_000), happening.service)
+}
+
+fn told(happening: &Happening) -> (char, String) {
+    let Happening { event, key, .. } = happening;
+    match &happening.what {
+        What::Published { topic, partition, offset } => {
+            ('●', format!("{event} {key} published to {topic}-{partition} at {offset}"))
+        }
+        What::NotMapped { reason } => ('✗', format!("delivery {} is a dead letter: {reason}", happening.event_id)),
+        What::Skipped => ('·', format!("{event} {key} does not concern it")),
+        What::Called { operation, attempt, answer, status, took_ms, detail } => {
+            let status = status.map_or_else(|| "no answer".to_owned(), |s| s.to_string());
+            let sign = if *answer == "applied" { '✓' } else { '↻' };
+            let detail = if detail.is_empty() { String::new() } else { format!(": {}", shortened(detail)) };
+            (sign, format!("{operation} for {key}: {status} {answer}, attempt {attempt}, {took_ms} ms{detail}"))
+        }
+        What::NotSent { attempt, reason } => {
+            ('↻', format!("{key} cannot be sent yet, attempt {attempt}: {}", shortened(reason)))
+        }
+        What::Followed { event } => ('●', format!("{event} {key} published, as what follows")),
+        What::Dead { reason } => ('✗', format!("{event} {key} is a dead letter: {}", shortened(reason))),
+        What::Stuck { reason } => ('!', format!("{event} {key} is out of patience: {}", shortened(reason))),
+    }
+}
+
+/// As much as fits a line.
+fn shortened(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    match line.char_indices().nth(100) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+/// Where things are.
+pub fn addresses(addresses: &Addresses) -> String {
+    let mut text = format!(
+        "  brokers   {}\n  registry  {}\n  webhooks  {}\n  admin     {}/readyz /stuck /metrics\n",
+        addresses.brokers, addresses.registry, addresses.webhooks, addresses.admin
+    );
+    for (name, url) in &addresses.systems {
+        text.push_str(&format!("  {name:9} {url}\n"));
+    }
+    text.push('\n');
+    text
+}
+
+/// What to try.
+pub fn invitation(addresses: &Addresses, bus: &Bus) -> String {
+    let producer = bus.producers.keys().next().map_or("NAME", String::as_str);
+    let system = addresses.systems.iter().next();
+    let fault = system.map_or_else(String::new, |(_, url)| {
+        format!("  curl -sS -X PUT {url}/_sandbox/faults -d '{{\"outage\": true}}'    # and '{{}}' to heal it\n")
+    });
+    format!(
+        "\nTry it from another shell:\n  curl -sS {}/send/{producer} --data @.tieline/{producer}.json\n{fault}  \
+         curl -sS {}/stuck\nCtrl-C ends it.\n",
+        addresses.senders, addresses.admin
+    )
+}
