@@ -10,6 +10,7 @@ use tieline_schema::contract::Operation;
 use crate::{Event, System};
 
 mod compile;
+mod examine;
 mod read;
 
 pub(crate) use compile::declared;

@@ -5,6 +5,7 @@ mod certain;
 mod consumer;
 mod environment;
 mod event;
+mod examples;
 mod fields;
 mod folder;
 mod known;

@@ -222,6 +222,10 @@ fn mappings() {
     check("mapping-zone", &[Replace(CONSUMER, ".changed_at | date(Europe/Berlin)", ".changed_at")]);
     check("mapping-too-long", &[Replace(CONSUMER, ".id | truncate(64)", ".id")]);
     check("mapping-plain-text", &[Replace(CONSUMER, ".stage | translate(status)", "planned")]);
+    check(
+        "mapping-example-refused",
+        &[Replace(ERP_CONTRACT, "budget: { type: number }", "budget: { type: number, not: { const: 0 } }")],
+    );
     check("mapping-response-in-call", &[Replace(CONSUMER, "budget: .amount", "budget: $response.total")]);
     check("mapping-emit", &[Replace(CONSUMER, "project_id: $response.id", "project_id: $response.number")]);
     check(

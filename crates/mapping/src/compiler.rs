@@ -138,6 +138,18 @@ impl Filter {
         let frames = self.names.read(names, &bounds)?;
         self.program.holds(&Env::new(event, &frames, &bounds)).map_err(|fault| RunError::leaf("when", fault))
     }
+
+    /// The texts that it compares with.
+    pub(crate) fn literals(&self) -> Vec<String> {
+        let mut texts = Vec::new();
+        self.program.literals(&mut texts);
+        texts
+    }
+
+    /// The fields of `$name` that it reads.
+    pub(crate) fn reads_of(&self, name: &str) -> Vec<String> {
+        self.names.reads_of(name)
+    }
 }
 
 impl Expression {
@@ -188,6 +200,11 @@ impl Expression {
 }
 
 impl Mapping {
+    /// The fields of `$name` that it reads.
+    pub(crate) fn reads_of(&self, name: &str) -> Vec<String> {
+        self.names.reads_of(name)
+    }
+
     /// Appends the tree to `out`, as JSON or as an Avro datum, as its target is.
     ///
     /// # Errors

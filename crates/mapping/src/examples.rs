@@ -1,243 +1,292 @@
-//! The second line of checking: events made from the event's type, run through the mapping and the contract's validator.
+//! The second line of checking: events made from the event's type, run through the mapping and held against the whole of
+//! what the target promises.
 //!
 //! What types do not model (`oneOf`, conditional schemas, exotic formats) shows here, as a counter-example. Values of one
-//! field at a time come first, so that the first failure names the field that makes it; then all pairs of fields that
-//! are read. An example that a run-time check refuses is a dead letter, as its author wanted, and no counter-example.
+//! field at a time come first, so that the first failure names the field that makes it; then rows in which any two
+//! values of any two fields that are read meet. An example that a run-time check refuses is a dead letter, as its author
+//! wanted, and no counter-example. Examples sample, they do not prove.
 
-use serde_json::{Value, json};
+mod fields;
+mod pairs;
+mod values;
+
+use std::cell::OnceCell;
+
+use serde_json::Value;
+use tieline_schema::avro::EventSchema;
 use tieline_schema::contract::Validator;
-use tieline_schema::types::{Kind, Text, Type};
+use tieline_schema::friendly::VALUES_MAX;
+use tieline_schema::types::Type;
 
-use crate::{Bounds, Diagnostic, Filter, Layout, Mapping, Span};
+use crate::{Bounds, Diagnostic, Filter, Layout, Mapping, Reader, Span};
+use fields::{Choice, Field, World};
+use pairs::rows;
 
-/// Most examples that are run for one mapping: some milliseconds.
-const EXAMPLES_MAX: usize = 2_000;
-
-/// An event that satisfies its schema, and becomes a request that breaks the contract.
+/// An event that satisfies its schema, and becomes what its target does not promise to take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CounterExample {
-    /// What is special about the event: `deal.stage = "NEGOTIATION"`.
+    /// What is special about the event, `.deal.stage = "NEGOTIATION"`; empty where an ordinary one does it.
     pub when: String,
-    /// Where the request breaks the contract, as a JSON pointer.
+    /// Where what it becomes breaks the promise, as a JSON pointer; empty for the whole.
     pub pointer: String,
-    /// What is wrong there.
+    /// What is wrong there, and with which value.
     pub message: String,
 }
 
 /// What is run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Examined<'a> {
-    /// The type of the event.
-    pub event: &'a Type,
+    /// What is mapped.
+    pub event: Given<'a>,
     /// The layout of the definition.
     pub layout: &'a Layout,
     /// Which events concern it.
     pub when: Option<&'a Filter>,
-    /// What becomes of them; its target is a contract.
+    /// What becomes of them.
     pub mapping: &'a Mapping,
-    /// The types of `$names`.
-    pub names: &'a [(&'a str, &'a Type)],
-    /// The whole of what the contract promises.
-    pub contract: &'a Validator,
+    /// What `$names` are.
+    pub names: &'a [(&'a str, Given<'a>)],
+    /// What it has to be.
+    pub promise: Promise<'a>,
 }
 
-/// A value of one field.
+/// What an example is made from.
 #[derive(Debug, Clone)]
-struct Choice {
-    path: String,
-    value: Value,
+pub enum Given<'a> {
+    /// An event of this schema.
+    Event(&'a EventSchema),
+    /// JSON of this type that one of these contracts accepts; any, where there is none.
+    Json(Type, Vec<&'a Validator>),
+}
+
+/// What the outcome of a mapping is held against.
+#[derive(Debug, Clone, Copy)]
+pub enum Promise<'a> {
+    /// The JSON satisfies this contract.
+    Contract(&'a Validator),
+    /// The datum can be read back with this schema.
+    Event(&'a EventSchema),
+}
+
+/// What became of an example.
+enum Outcome {
+    /// It cannot be, or does not concern the definition.
+    Elsewhere,
+    /// A check at run time refused it.
+    DeadLetter,
+    /// As promised.
+    Kept,
+    /// The counter-example, but for what is special about it.
+    Broken { pointer: String, message: String },
+}
+
+/// Runs the examples of one mapping.
+struct Examples<'a> {
+    examined: &'a Examined<'a>,
+    /// Reads events as a consumer does.
+    reader: Option<Reader>,
+    fields: Vec<Field>,
+    /// What all examples differ from.
+    base: World,
 }
 
 impl CounterExample {
     /// The same as a problem at the mapping's place.
     #[must_use]
     pub fn diagnostic(&self, span: Span) -> Diagnostic {
-        let message = format!("the contract refuses an example: `{}` {}", self.pointer, self.message);
-        Diagnostic::error("mapping/example-refused", span, message).help(format!("when {}", self.when))
+        let place = if self.pointer.is_empty() { "the whole".to_owned() } else { format!("`{}`", self.pointer) };
+        let message = format!("the contract refuses an example: {place} {}", self.message);
+        let when = if self.when.is_empty() { "an ordinary event does it" } else { &format!("when {}", self.when) };
+        let help = format!("{when}: filter such events out with `when`, or map them to what is accepted");
+        Diagnostic::error("mapping/example-refused", span, message).help(help)
+    }
+}
+
+impl Given<'_> {
+    fn ty(&self) -> &Type {
+        match self {
+            Self::Event(schema) => &schema.ty,
+            Self::Json(ty, _) => ty,
+        }
+    }
+
+    fn can_be(&self, value: &Value) -> bool {
+        match self {
+            // Whether it fits shows when it is encoded.
+            Self::Event(_) => true,
+            Self::Json(_, contracts) => {
+                contracts.is_empty() || contracts.iter().any(|c| c.violations(value).is_empty())
+            }
+        }
+    }
+}
+
+impl Promise<'_> {
+    /// Where what was written breaks it.
+    fn broken_by(self, written: &[u8]) -> Outcome {
+        let broken = |pointer: String, message: String| Outcome::Broken { pointer, message };
+        match self {
+            Self::Contract(contract) => {
+                let Ok(body) = serde_json::from_slice::<Value>(written) else {
+                    return broken(String::new(), "is not JSON".to_owned());
+                };
+                let Some(violation) = contract.violations(&body).into_iter().next() else { return Outcome::Kept };
+                let value = body.pointer(&violation.pointer).filter(|v| !v.is_object() && !v.is_array());
+                let but = value.map_or_else(String::new, |v| format!(", but is {}", fields::shortened(v)));
+                broken(violation.pointer, format!("{}{but}", violation.message))
+            }
+            Self::Event(schema) => match schema.json_from_datum(written, VALUES_MAX) {
+                Ok(_) => Outcome::Kept,
+                Err(error) => broken(String::new(), format!("cannot be read back: {error}")),
+            },
+        }
     }
 }
 
 impl Examined<'_> {
-    /// The first example that the contract refuses.
+    /// The first example that breaks the promise; none too where no example concerns the definition.
     #[must_use]
     pub fn counter_example(&self) -> Option<CounterExample> {
-        let base = base(self.event);
-        let choices = self.choices();
-        // The filter wants some event: the first that it takes is what all others differ from.
-        let singles = choices.iter().map(std::slice::from_ref);
-        let start: Vec<Choice> =
-            std::iter::once(&[][..]).chain(singles).find(|c| self.concerns(&with(&base, c))).map(<[Choice]>::to_vec)?;
-        let event = with(&base, &start);
-        let singles = choices.iter().map(|c| vec![c.clone()]);
-        let pairs = choices.iter().enumerate().flat_map(|(at, a)| {
-            let others = choices[at + 1..].iter().filter(|b| b.path != a.path);
-            others.map(|b| vec![a.clone(), b.clone()])
-        });
-        std::iter::once(start.clone())
-            .chain(singles)
-            .chain(pairs)
-            .take(EXAMPLES_MAX)
-            .find_map(|c| self.refused(&event, &c))
+        let mut examples = Examples::new(self);
+        let found = examples.find()?;
+        let found = examples.without_what_does_not_matter(found);
+        let Outcome::Broken { pointer, message } = examples.outcome(&found) else { return None };
+        let when = found.iter().map(|c| examples.describe(*c)).collect::<Vec<_>>().join(" and ");
+        Some(CounterExample { when, pointer, message })
+    }
+}
+
+impl<'a> Examples<'a> {
+    fn new(examined: &'a Examined<'a>) -> Self {
+        let reader = match &examined.event {
+            Given::Event(schema) => examined.layout.reader(&schema.avro, &schema.avro).ok(),
+            Given::Json(_, _) => None,
+        };
+        let (fields, base) = fields::read(examined);
+        Self { examined, reader, fields, base }
     }
 
-    /// The values of each field that is read.
-    fn choices(&self) -> Vec<Choice> {
-        let mut choices = Vec::new();
-        for path in self.layout.reads() {
-            let Some(ty) = type_at(self.event, &path) else { continue };
-            choices.extend(values(&ty).into_iter().map(|value| Choice { path: path.clone(), value }));
+    /// The choices of the first counter-example, as they differ from what is then the base.
+    fn find(&mut self) -> Option<Vec<Choice>> {
+        let singles: Vec<Choice> = fields::singles(&self.fields);
+        let start = self.start(&singles)?;
+        if matches!(self.outcome(&start), Outcome::Broken { .. }) {
+            return Some(start);
+        }
+        self.base = self.base.with(&self.fields, &start);
+        let mut kept = vec![Vec::new(); self.fields.len()];
+        for choice in singles {
+            match self.outcome(&[choice]) {
+                Outcome::Broken { .. } => return Some(vec![choice]),
+                Outcome::Kept => kept[choice.field].push(choice),
+                // With others it would only hide what they do.
+                Outcome::Elsewhere | Outcome::DeadLetter => {}
+            }
+        }
+        rows(&kept).into_iter().find(|row| matches!(self.outcome(row), Outcome::Broken { .. }))
+    }
+
+    /// The event that all others differ from, by as few choices as can be: the first that is not refused at run time,
+    /// or else the first that concerns the definition at all.
+    fn start(&self, singles: &[Choice]) -> Option<Vec<Choice>> {
+        let mut by_field = vec![Vec::new(); self.fields.len()];
+        singles.iter().for_each(|c| by_field[c.field].push(*c));
+        let few = std::iter::once(Vec::new()).chain(singles.iter().map(|c| vec![*c]));
+        let mut dead = None;
+        for choices in few.chain(std::iter::once_with(|| rows(&by_field)).flatten()) {
+            match self.outcome(&choices) {
+                Outcome::Kept | Outcome::Broken { .. } => return Some(choices),
+                Outcome::DeadLetter => dead = dead.or(Some(choices)),
+                Outcome::Elsewhere => {}
+            }
+        }
+        dead
+    }
+
+    fn without_what_does_not_matter(&self, mut choices: Vec<Choice>) -> Vec<Choice> {
+        let mut at = 0;
+        while at < choices.len() {
+            let mut fewer = choices.clone();
+            fewer.remove(at);
+            if matches!(self.outcome(&fewer), Outcome::Broken { .. }) {
+                choices = fewer;
+            } else {
+                at += 1;
+            }
         }
         choices
     }
 
-    fn concerns(&self, event: &Value) -> bool {
-        let Ok(frame) = self.layout.read_json(event, &Bounds::default()) else { return false };
-        self.when.is_none_or(|when| when.holds(&frame, &[]).unwrap_or(false))
+    fn describe(&self, choice: Choice) -> String {
+        self.fields[choice.field].describe(choice.value)
     }
 
-    fn refused(&self, base: &Value, choices: &[Choice]) -> Option<CounterExample> {
-        let event = with(base, choices);
-        if !self.concerns(&event) {
-            return None;
+    fn outcome(&self, choices: &[Choice]) -> Outcome {
+        let examined = self.examined;
+        let world = self.base.with(&self.fields, choices);
+        let names = world.names(examined.names);
+        let possible = examined.event.can_be(&world.event)
+            && examined.names.iter().zip(&names).all(|((_, given), (_, value))| given.can_be(value));
+        if !possible {
+            return Outcome::Elsewhere;
         }
-        let names: Vec<(&str, Value)> = self.names.iter().map(|(name, ty)| (*name, self::base(ty))).collect();
-        let names: Vec<(&str, &Value)> = names.iter().map(|(name, value)| (*name, value)).collect();
         let bounds = Bounds::default();
-        let frame = self.layout.read_json(&event, &bounds).ok()?;
-        let mut out = Vec::new();
-        self.mapping.write(&frame, &names, &bounds, &mut out).ok()?;
-        let body: Value = serde_json::from_slice(&out).ok()?;
-        let violation = self.contract.violations(&body).into_iter().next()?;
-        let when: Vec<String> = choices.iter().map(|c| format!("{} = {}", c.path, shortened(&c.value))).collect();
-        let when = if when.is_empty() { "nothing is special".to_owned() } else { when.join(" and ") };
-        Some(CounterExample { when, pointer: violation.pointer, message: violation.message })
-    }
-}
-
-fn shortened(value: &Value) -> String {
-    let text = value.to_string();
-    if text.chars().count() <= 60 { text } else { text.chars().take(57).chain("…".chars()).collect() }
-}
-
-/// An event that differs in these fields; the first item of a list stands for all.
-fn with(base: &Value, choices: &[Choice]) -> Value {
-    let mut event = base.clone();
-    for choice in choices {
-        let mut place = Some(&mut event);
-        for step in choice.path.replace("[]", ".[]").split('.').filter(|s| !s.is_empty()) {
-            place = place.and_then(|p| if step == "[]" { p.get_mut(0) } else { p.get_mut(step) });
-        }
-        if let Some(place) = place {
-            *place = choice.value.clone();
-        }
-    }
-    event
-}
-
-fn type_at(event: &Type, path: &str) -> Option<Type> {
-    let mut ty = event.clone();
-    for step in path.replace("[]", ".[]").split('.').filter(|s| !s.is_empty()) {
-        ty = match &ty.kind {
-            Kind::List { item, .. } if step == "[]" => (**item).clone(),
-            Kind::Map(value) => (**value).clone(),
-            Kind::Record(record) => record.field(step)?.ty.clone(),
-            _single => return None,
+        let datum = OnceCell::new();
+        let frame = match (&examined.event, &self.reader) {
+            (Given::Event(schema), Some(reader)) => match schema.datum_from_json(&world.event) {
+                Ok(bytes) => reader.read(datum.get_or_init(|| bytes), &bounds),
+                Err(_misfit) => return Outcome::Elsewhere,
+            },
+            (_, _) => examined.layout.read_json(&world.event, &bounds),
         };
-    }
-    Some(ty)
-}
-
-/// An ordinary value of a type; not null where it need not be.
-fn base(ty: &Type) -> Value {
-    match &ty.kind {
-        Kind::Record(record) => record.fields.iter().map(|f| (f.name.clone(), base(&f.ty))).collect(),
-        Kind::List { item, min_items, .. } => (0..(*min_items).max(1)).map(|_| base(item)).collect(),
-        Kind::Map(_) => json!({}),
-        Kind::Any => Value::Null,
-        _single => values(ty).into_iter().next().unwrap_or(Value::Null),
-    }
-}
-
-/// The values of a type that are worth a try, an ordinary one first.
-fn values(ty: &Type) -> Vec<Value> {
-    let mut values: Vec<Value> = match &ty.kind {
-        Kind::Text(text) => texts(text).into_iter().map(Value::String).collect(),
-        Kind::Integer { min, max } => {
-            let ordinary = 7.clamp(*min, *max);
-            [ordinary, 0, 1, -1, *min, *max].into_iter().filter(|n| (min..=max).contains(&n)).map(Value::from).collect()
+        let Ok(frame) = frame else { return Outcome::Elsewhere };
+        if !examined.when.is_none_or(|when| when.holds(&frame, &names).unwrap_or(false)) {
+            return Outcome::Elsewhere;
         }
-        Kind::Decimal { precision, scale, .. } => {
-            let whole = precision.saturating_sub(*scale).clamp(1, 12) as usize;
-            let most = "9".repeat(whole);
-            ["7", "0", "1", &most, &format!("-{most}")]
-                .iter()
-                .filter_map(|n| n.parse::<i64>().ok())
-                .map(Value::from)
-                .collect()
+        let mut written = Vec::new();
+        match examined.mapping.write(&frame, &names, &bounds, &mut written) {
+            Ok(()) => examined.promise.broken_by(&written),
+            Err(_refused) => Outcome::DeadLetter,
         }
-        Kind::Float { .. } => vec![json!(7.5), json!(0), json!(-1.5)],
-        Kind::Boolean => vec![json!(true), json!(false)],
-        Kind::Date => vec![json!("2026-06-15"), json!("2024-02-29"), json!("2026-12-31")],
-        Kind::Timestamp => vec![json!("2026-06-15T12:00:00Z"), json!("2026-12-31T23:30:00Z")],
-        Kind::List { item, min_items, max_items } => {
-            let counts = [1, 0, 3].into_iter().filter(|n| n >= min_items && max_items.is_none_or(|m| *n <= m));
-            counts.map(|n| (0..n).map(|_| base(item)).collect()).collect()
-        }
-        Kind::Record(_) | Kind::Map(_) => vec![base(ty)],
-        Kind::Bytes | Kind::Null | Kind::Any => vec![Value::Null],
-    };
-    if ty.nullable {
-        values.push(Value::Null);
     }
-    values
-}
-
-fn texts(text: &Text) -> Vec<String> {
-    if let Some(values) = &text.values {
-        return values.clone();
-    }
-    match text.format.as_deref() {
-        Some("email") => return vec!["ada@example.com".to_owned()],
-        Some("uuid") => return vec!["0190a6e4-0000-7000-8000-000000000000".to_owned()],
-        Some("uri") => return vec!["https://example.com/".to_owned()],
-        Some(_) | None => {}
-    }
-    let most = text.max_length.map_or(300, |m| m.min(300)) as usize;
-    let fits = |t: &String| t.chars().count() >= text.min_length as usize && t.chars().count() <= most;
-    let all = ["Ordinary text".to_owned(), String::new(), "x".repeat(most), "Ünï \"quoted\" 文字".to_owned()];
-    let fitting: Vec<String> = all.into_iter().filter(fits).collect();
-    if fitting.is_empty() { vec!["x".repeat(text.min_length as usize)] } else { fitting }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use serde_json::json;
+
     use super::*;
     use crate::{Compiler, Target, yaml};
 
-    /// The counter-example of a mapping of `{ stage: OPEN | WON, note: text? }`.
-    fn check(contract: Value, when: &str, body: &str) -> Option<CounterExample> {
-        let event = Validator::compile(json!({ "type": "object", "required": ["stage"], "properties": {
-            "stage": { "enum": ["OPEN", "WON"] }, "note": { "type": ["string", "null"] } } }))
-        .unwrap();
-        let contract = Validator::compile(contract).unwrap();
+    /// The counter-example of a mapping of an event with some fields of this webhook's contract.
+    #[track_caller]
+    fn check(event: Value, contract: Value, when: &str, body: &str) -> Option<CounterExample> {
+        let (event, contract) = (Validator::compile(event).unwrap(), Validator::compile(contract).unwrap());
         let mut compiler = Compiler::new(event.ty.clone(), "event".to_owned());
         let when = yaml::parse(&format!("when: {when}")).unwrap();
-        let when = compiler.filter(when.get("when").unwrap()).unwrap();
+        let when = compiler.filter(when.get("when").unwrap());
         let mapping = compiler.mapping(&yaml::parse(body).unwrap(), Target::Contract(&contract.ty, "contract"), None);
         let (layout, problems) = compiler.finish();
         let mapping = mapping.unwrap_or_else(|| panic!("{problems:#?}"));
         let examined = Examined {
-            event: &event.ty,
+            event: Given::Json(event.ty.clone(), vec![&event]),
             layout: &layout,
-            when: Some(&when),
+            when: when.as_ref(),
             mapping: &mapping,
             names: &[],
-            contract: &contract,
+            promise: Promise::Contract(&contract),
         };
         examined.counter_example()
     }
 
+    fn deal() -> Value {
+        json!({ "type": "object", "required": ["stage", "kind", "note"], "properties": {
+            "stage": { "enum": ["OPEN", "WON"] }, "kind": { "enum": ["A", "B", "C"] },
+            "note": { "type": ["string", "null"] }, "code": { "type": "string", "pattern": "^[A-Z]{2}$" } } })
+    }
+
+    /// A note is wanted of what is won.
     fn conditional() -> Value {
         json!({ "type": "object", "properties": { "stage": { "type": "string" }, "note": { "type": "string" } },
             "if": { "properties": { "stage": { "const": "WON" } } }, "then": { "required": ["note"] } })
@@ -245,15 +294,64 @@ mod tests {
 
     #[test]
     fn what_types_do_not_model_shows_as_a_counter_example() {
-        let found = check(conditional(), ".stage == 'WON'", "{ stage: .stage, note: .note }").unwrap();
-        assert_eq!(found.when, "note = null");
+        let found = check(deal(), conditional(), ".stage == 'WON'", "{ stage: .stage, note: .note }").unwrap();
+        assert_eq!(found.when, ".note = null");
         let problem = found.diagnostic(Span::default());
         assert_eq!(problem.code, "mapping/example-refused");
+        assert_eq!(problem.message, "the contract refuses an example: the whole must have `note`");
     }
 
     #[test]
     fn a_right_mapping_has_no_counter_example() {
-        assert_eq!(check(conditional(), ".stage == 'WON'", "{ stage: .stage, note: .note ?? 'none' }"), None);
-        assert_eq!(check(conditional(), ".stage == 'OPEN'", "{ stage: .stage, note: .note }"), None);
+        let right = "{ stage: .stage, note: .note ?? 'none' }";
+        assert_eq!(check(deal(), conditional(), ".stage == 'WON'", right), None);
+        assert_eq!(check(deal(), conditional(), ".stage == 'OPEN'", "{ stage: .stage, note: .note }"), None);
+    }
+
+    #[test]
+    fn what_two_values_do_together_is_found_and_named_without_the_others() {
+        let found = check(deal(), conditional(), "true", "{ stage: .stage, note: .note, kind: .kind }").unwrap();
+        assert_eq!(found.when, ".note = null and .stage = \"WON\"");
+    }
+
+    #[test]
+    fn a_filter_of_several_conditions_is_satisfied() {
+        let when = ".stage == 'WON' and .kind == 'C'";
+        let found = check(deal(), conditional(), when, "{ stage: .stage, note: .note }").unwrap();
+        assert_eq!(found.when, ".note = null");
+    }
+
+    #[test]
+    fn a_text_that_the_filter_names_is_tried() {
+        let when = ".note == 'urgent' or .note in ['late', 'never']";
+        let contract = json!({ "type": "object", "properties": { "n": { "not": { "const": "late" } } } });
+        assert_eq!(check(deal(), contract, when, "{ n: .note }").unwrap().when, ".note = \"late\"");
+    }
+
+    #[test]
+    fn a_field_that_is_not_there_is_tried_too() {
+        let contract = json!({ "type": "object", "properties": { "code": { "type": "string" }, "a": { "enum": ["A"] } },
+            "dependentRequired": { "a": ["code"] } });
+        let found = check(deal(), contract, "true", "{ code: .code, a: 'A' }".replace("'A'", "\"A\"").as_str());
+        assert_eq!(found.unwrap().when, ".code is absent");
+    }
+
+    #[test]
+    fn an_event_that_its_own_contract_refuses_is_no_example() {
+        // Same pattern on both sides: a text that does not match it cannot come.
+        let contract = json!({ "type": "object",
+            "properties": { "code": { "allOf": [{ "pattern": "^[A-Z]{2}$" }, { "maxLength": 2 }] } } });
+        assert_eq!(check(deal(), contract, "true", "{ code: .code }"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_back_with_its_schema_breaks_the_promise() {
+        let schema =
+            EventSchema::parse(r#"{ "type": "record", "name": "e", "fields": [{ "name": "a", "type": "long" }] }"#);
+        let schema = schema.unwrap();
+        let promise = Promise::Event(&schema);
+        assert!(matches!(promise.broken_by(&[2]), Outcome::Kept));
+        assert!(matches!(promise.broken_by(&[]), Outcome::Broken { .. }));
+        assert!(matches!(promise.broken_by(&[2, 2]), Outcome::Broken { .. }));
     }
 }

@@ -34,7 +34,7 @@ pub mod yaml;
 pub use bounds::Bounds;
 pub use compiler::{Compiler, Expression, Filter, Mapping, Target};
 pub use diagnostic::{Diagnostic, Severity, Span};
-pub use examples::{CounterExample, Examined};
+pub use examples::{CounterExample, Examined, Given, Promise};
 pub use frame::Frame;
 pub use functions::{Function, functions};
 pub use layout::Layout;

@@ -157,3 +157,40 @@ pub(crate) struct NamesRead {
     /// Each name and what is read of it.
     pub(crate) names: Vec<(String, Layout)>,
 }
+
+impl Program {
+    /// Collects the texts that conditions compare with.
+    pub(crate) fn literals(&self, texts: &mut Vec<String>) {
+        match self {
+            Self::Constant(Val::Text(text)) => texts.push(text.to_string()),
+            Self::In(value, list) => {
+                value.literals(texts);
+                texts.extend(list.iter().filter_map(|item| match item {
+                    Val::Text(text) => Some(text.to_string()),
+                    _other => None,
+                }));
+            }
+            Self::Coalesce(pair) | Self::And(pair) | Self::Or(pair) | Self::Compare(_, pair) => {
+                pair.iter().for_each(|part| part.literals(texts));
+            }
+            Self::Not(inner) => inner.literals(texts),
+            Self::If(parts) => parts.iter().for_each(|part| part.literals(texts)),
+            Self::Constant(_)
+            | Self::Slot(_)
+            | Self::Items { .. }
+            | Self::Count(_)
+            | Self::Negate(_)
+            | Self::Arithmetic(..)
+            | Self::Template(_)
+            | Self::Translate(..)
+            | Self::Call(_) => {}
+        }
+    }
+}
+
+impl NamesRead {
+    /// The fields of `$name` that are read, as paths from its top.
+    pub(crate) fn reads_of(&self, name: &str) -> Vec<String> {
+        self.names.iter().find(|(n, _)| n == name).map(|(_, layout)| layout.reads()).unwrap_or_default()
+    }
+}

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use apache_avro::types::Value as AvroValue;
 use serde_json::{Value, json};
 use tieline_mapping::yaml::{self, Node};
-use tieline_mapping::{Bounds, Compiler, Diagnostic, Examined, Filter, Layout, Mapping, Severity, Target};
+use tieline_mapping::{
+    Bounds, Compiler, Diagnostic, Examined, Filter, Given, Layout, Mapping, Promise, Severity, Target,
+};
 use tieline_schema::avro::EventSchema;
 use tieline_schema::contract::{Contract, Validator};
 use tieline_schema::types::{Kind, Type};
@@ -154,12 +156,12 @@ fn no_example_of_the_flagship_breaks_a_contract() {
         let definition = yaml::parse(&file(&format!("consumers/{consumer}/consumer.yaml"))).unwrap();
         let event = event(&text(definition.get("subscribe")));
         let examined = Examined {
-            event: &event.ty,
+            event: Given::Event(&event),
             layout: &line.layout,
             when: line.when.as_ref(),
             mapping: line.body.as_ref().unwrap(),
             names: &[],
-            contract: &line.validator,
+            promise: Promise::Contract(&line.validator),
         };
         assert_eq!(examined.counter_example(), None, "{consumer}");
     }

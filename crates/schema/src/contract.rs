@@ -152,14 +152,20 @@ impl Operation {
         named(&status.to_string()).or_else(range).or_else(|| named("default"))
     }
 
-    /// The type that `$response` has: what its 2xx answers have in common; `None` where they have no body.
-    ///
-    /// Where some have a body and some have none, it can be null. Where no 2xx is named, `default` speaks for them.
+    /// The answers of a call that is done: those to 2xx. Where no 2xx is named, `default` speaks for them.
     #[must_use]
-    pub fn success_type(&self) -> Option<Type> {
+    pub fn successes(&self) -> Vec<&Response> {
         let successes: Vec<&Response> = self.responses.iter().filter(|r| r.status.starts_with('2')).collect();
         let default: Vec<&Response> = self.responses.iter().filter(|r| r.status == "default").collect();
-        let answers = if successes.is_empty() { default } else { successes };
+        if successes.is_empty() { default } else { successes }
+    }
+
+    /// The type that `$response` has: what its 2xx answers have in common; `None` where they have no body.
+    ///
+    /// Where some have a body and some have none, it can be null.
+    #[must_use]
+    pub fn success_type(&self) -> Option<Type> {
+        let answers = self.successes();
         let bodies = answers.iter().filter_map(|answer| answer.payload.as_ref());
         let common = bodies.map(|payload| payload.ty.clone()).reduce(|a, b| join::join(&a, &b))?;
         let always = answers.iter().all(|answer| answer.payload.is_some());

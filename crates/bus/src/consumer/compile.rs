@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 use tieline_mapping::yaml::{Node, NodeValue};
-use tieline_mapping::{Compiler, Expression, Span, Target as TreeTarget};
+use tieline_mapping::{Compiler, Expression, Severity, Span, Target as TreeTarget};
 use tieline_schema::contract::Operation;
 use tieline_schema::types::{Kind, Type};
 
@@ -35,24 +35,29 @@ impl Declared<'_> {
             self.warn_of_unread(&compiler);
         }
         let (layout, problems) = compiler.finish();
+        let sound = problems.iter().all(|p| p.severity < Severity::Error);
         certain::report(self.file, problems, whole);
 
         self.look_ups.as_ref()?;
         let (look_ups, call) = (look_ups.into_iter().collect::<Option<Vec<_>>>()?, call?);
         let fingerprint = self.fingerprint(&event, &call.operation);
-        Some(Consumer {
+        let consumer = Consumer {
             name: self.name.to_owned(),
-            purpose: self.purpose?,
-            owner: self.owner?,
+            purpose: self.purpose.clone()?,
+            owner: self.owner.clone()?,
             event,
             layout,
             when: declared(when)?,
             look_ups,
             call,
             emit: declared(emit)?,
-            deliver: self.deliver,
+            deliver: self.deliver.clone(),
             fingerprint,
-        })
+        };
+        if sound {
+            self.examine(&consumer);
+        }
+        Some(consumer)
     }
 
     /// A look-up that nobody reads costs a call for each event.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tieline_mapping::yaml::{Node, NodeValue};
-use tieline_mapping::{Compiler, Layout, Span, Target};
+use tieline_mapping::{Compiler, Examined, Given, Layout, Promise, Severity, Span, Target};
 use tieline_schema::contract::Validator;
 use tieline_schema::types::{Kind, Type};
 
@@ -14,7 +14,7 @@ use crate::fields::Fields;
 use crate::folder::{DataFile, DefinitionFile};
 use crate::known::Everything;
 use crate::values::{bytes, choice, duration, header, list, text};
-use crate::{Event, Secret, certain, variables};
+use crate::{Event, Secret, certain, examples, variables};
 
 /// The header with a delivery's id, unless declared: Standard Webhooks' own.
 const ID_HEADER: &str = "webhook-id";
@@ -203,16 +203,39 @@ fn compile(
     rules: &[Rule<'_>],
 ) -> (Layout, Option<Vec<Publish>>) {
     let mut compiler = Compiler::new(webhook.contract.ty.clone(), "the contract of the webhook".to_owned());
-    let headers = Type::of(Kind::Map(Box::new(Type::text().or_null())));
-    compiler.bind("header", headers, "the headers of the webhook");
+    compiler.bind("header", headers(), "the headers of the webhook");
     if let Some(tables) = tables {
         compiler.tables(tables);
     }
     let named = rules.iter().all(|rule| rule.event.is_some());
-    let rules: Vec<Option<Publish>> = rules.iter().map(|rule| compile_rule(&mut compiler, webhook, rule)).collect();
+    let publish: Vec<Option<Publish>> = rules.iter().map(|rule| compile_rule(&mut compiler, webhook, rule)).collect();
     let (layout, problems) = compiler.finish();
+    let sound = problems.iter().all(|p| p.severity < Severity::Error);
     certain::report(file, problems, named);
-    (layout, rules.into_iter().collect())
+    let publish: Option<Vec<Publish>> = publish.into_iter().collect();
+    for (rule, publish) in rules.iter().zip(publish.iter().flatten()).filter(|_| sound) {
+        examine(file, webhook, &layout, rule, publish);
+    }
+    (layout, publish)
+}
+
+/// The type of `$header`: any header may be missing.
+fn headers() -> Type {
+    Type::of(Kind::Map(Box::new(Type::text().or_null())))
+}
+
+/// Runs examples of the body through a rule: what it publishes can be read back.
+fn examine(file: &DefinitionFile<'_>, webhook: &Webhook, layout: &Layout, rule: &Rule<'_>, publish: &Publish) {
+    let Some(node) = rule.payload else { return };
+    let examined = Examined {
+        event: Given::Json(webhook.contract.ty.clone(), vec![&webhook.contract]),
+        layout,
+        when: publish.when.as_ref(),
+        mapping: &publish.payload,
+        names: &[("header", Given::Json(headers(), Vec::new()))],
+        promise: Promise::Event(&publish.event.schema),
+    };
+    examples::report(file, node, &examined);
 }
 
 fn compile_rule(compiler: &mut Compiler, webhook: &Webhook, rule: &Rule<'_>) -> Option<Publish> {
