@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tieline_schema::contract::Contract;
+use tieline_schema::contract::{Contract, Parameter, Place};
 
 use crate::Secret;
 
@@ -37,6 +37,25 @@ pub struct System {
     pub answers: BTreeMap<String, BTreeMap<u16, AnswerClass>>,
     /// Limits that the system sets. Shared by all replicas.
     pub limits: Limits,
+}
+
+impl System {
+    /// Whether each call has this parameter without anybody's mapping: contracts declare the headers of the credential,
+    /// the idempotency key and the version too, often as required.
+    #[must_use]
+    pub fn gives(&self, parameter: &Parameter) -> bool {
+        let credential = match &self.credential {
+            Credential::ApiKey { header, .. } => Some(header),
+            Credential::None | Credential::OAuth2 { .. } | Credential::Basic { .. } | Credential::Bearer { .. } => None,
+        };
+        let idempotency = match &self.idempotency {
+            Idempotency::Header { name, .. } => Some(name),
+            Idempotency::Upsert | Idempotency::None => None,
+        };
+        let version = self.version.as_ref().map(|version| &version.header);
+        let mut ours = [credential, idempotency, version].into_iter().flatten();
+        parameter.place == Place::Header && ours.any(|name| name.eq_ignore_ascii_case(&parameter.name))
+    }
 }
 
 /// How a call proves who we are.

@@ -68,6 +68,18 @@ fn another_address_takes_the_token_endpoint_along() {
 }
 
 #[test]
+fn a_required_header_that_the_systems_definition_sets_is_nobodys_to_map() {
+    let required = |name: &str| {
+        let header = format!("{{ name: {name}, in: header, required: true, schema: {{ type: string }} }}");
+        let parameters = format!("operationId: createProject\n      parameters: [{header}]");
+        Copy::new(&[Replace("systems/erp/openapi.yaml", "operationId: createProject", &parameters)]).load()
+    };
+    let codes = |name: &str| required(name).problems.iter().map(|p| p.diagnostic.code.to_owned()).collect::<Vec<_>>();
+    assert_eq!(codes("idempotency-key"), [""; 0]);
+    assert_eq!(codes("X-Tenant"), ["bus/missing-parameter"]);
+}
+
+#[test]
 fn a_fingerprint_changes_with_what_decides_a_request_and_with_nothing_else() {
     let of = |edits: &[Edit<'_>]| Copy::new(edits).load().bus.unwrap().consumers["erp-project"].fingerprint;
     let contract = "systems/erp/openapi.yaml";

@@ -217,7 +217,7 @@ impl Target<'_> {
         compiler: &mut Compiler,
     ) -> Option<BTreeMap<String, Expression>> {
         let parameters = &self.operation.parameters;
-        for missing in parameters.iter().filter(|p| p.required && !self.gives(&p.name)) {
+        for missing in parameters.iter().filter(|p| p.required && !self.gives(&p.name) && !self.system.gives(p)) {
             let message = format!("{} wants the parameter `{}`", self.label(), missing.name);
             let help = format!("add `with: {{ {}: … }}`", missing.name);
             file.error("bus/missing-parameter", self.at, message, help);

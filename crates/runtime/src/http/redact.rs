@@ -91,12 +91,13 @@ fn basic_and(username: &str, password: &str) -> Vec<String> {
     vec![password.to_owned(), BASE64_STANDARD.encode(format!("{username}:{password}"))]
 }
 
-/// A secret as it is, as JSON writes it, and as a form or URL writes it.
+/// A secret as it is, as JSON writes it, as a form or URL writes it, and as a JSON pointer does (RFC 6901, section 3).
 fn spellings(secret: &str) -> Vec<String> {
+    let pointer = secret.replace('~', "~0").replace('/', "~1");
     let json = serde_json::Value::from(secret).to_string();
     let json = json[1..json.len() - 1].to_owned();
     let url = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
-    let mut all = vec![secret.to_owned(), json, url];
+    let mut all = vec![secret.to_owned(), json, url, pointer];
     all.dedup();
     all
 }
@@ -147,6 +148,7 @@ mod tests {
         assert_eq!(r.excerpt(br#"you sent ca"nary/1"#), "you sent [secret]");
         assert_eq!(r.excerpt(br#"{"sent":"ca\"nary/1"}"#), r#"{"sent":"[secret]"}"#);
         assert_eq!(r.excerpt(b"key=ca%22nary%2F1&x"), "key=[secret]&x");
+        assert_eq!(r.excerpt(b"/errors/ca\"nary~11/0"), "/errors/[secret]/0");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tieline_bus::Credential;
 use tokio::time::Instant;
 
 use crate::fetches::Fetches;
-use crate::http::{CredentialError, Failure, Redactor, basic_value, exchange, fixed_header, secret_value};
+use crate::http::{Body, CredentialError, Failure, Redactor, basic_value, exchange, fixed_header, secret_value};
 
 /// Most bytes of a token endpoint's answer. Tokens of some identity providers carry all of a user's groups.
 const TOKEN_ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -177,6 +177,9 @@ impl TokenSource {
         let asked = Instant::now();
         let response = exchange(&self.http, self.request(), asked + self.deadline, TOKEN_ANSWER_BYTES_MAX).await;
         let response = response.map_err(|failure| TokenError::Unavailable(said(&failure)))?;
+        if let Body::Cut(_, failure) = &response.body {
+            return Err(TokenError::Unavailable(said(failure)));
+        }
         let (token, life) = read(response.status, response.body.bytes())?;
         let header = secret_value(&format!("Bearer {token}"))
             .map_err(|_| TokenError::Refused("its token has a character that a header cannot have".into()))?;

@@ -2,7 +2,7 @@
 //!
 //! | came back | class | reason's code |
 //! | --- | --- | --- |
-//! | 2xx that satisfies the contract | applied | |
+//! | 2xx that satisfies the contract, or for which it promises no body | applied | |
 //! | 2xx that breaks it, and the response is read | applied, unreadable | `response-contract`, `response-too-long`, `response-cut` |
 //! | 2xx that breaks it, and nobody reads it | applied; the same reason is handed on as *drift* | |
 //! | 2xx whose body was cut on the way, is read, and can be asked for again under the same key | unknown | `response-cut` |
@@ -27,6 +27,9 @@ use super::credential::TokenError;
 use super::retry_after::{RETRY_AFTER_DEFAULT, retry_after};
 use super::target::TargetError;
 use crate::http::{Body, Failure, Redactor, Response};
+
+/// The code of an answer that ended before its end.
+pub(crate) const RESPONSE_CUT: &str = "response-cut";
 
 /// What was asked.
 #[derive(Debug, Clone, Copy)]
@@ -151,12 +154,14 @@ impl Question<'_> {
 
     /// The effect exists. What remains is whether the answer can be read, and whether anybody has to.
     fn applied(self, status: u16, body: &Body, at_ms: i64) -> Reply {
+        let well = AttemptLog { at_ms, status: Some(status), excerpt: String::new() };
+        // Where the contract promises no body, nothing rests on what is there: for who reads it, the response is null.
+        let Some(payload) = self.payload(status) else { return Reply::without_body(Answer::Applied, well) };
         let (fault, again) = match body {
-            Body::Whole(bytes) => match self.read(status, bytes) {
+            Body::Whole(bytes) => match self.read(payload, bytes) {
                 Ok(value) => {
-                    let log = AttemptLog { at_ms, status: Some(status), excerpt: String::new() };
                     let body = value.map(|value| (value, bytes.len()));
-                    return Reply { body, ..Reply::without_body(Answer::Applied, log) };
+                    return Reply { body, ..Reply::without_body(Answer::Applied, well) };
                 }
                 Err(problem) => (self.reason("response-contract", &format!("answered {status}, but {problem}")), false),
             },
@@ -166,7 +171,7 @@ impl Question<'_> {
             }
             Body::Cut(_, failure) => {
                 let problem = format!("answered {status}, but the body was cut: {}", said(failure));
-                (self.reason("response-cut", &problem), self.can_be_asked_again())
+                (self.reason(RESPONSE_CUT, &problem), self.can_be_asked_again())
             }
         };
         let log = self.log(at_ms, Some(status), body.bytes());
@@ -187,16 +192,11 @@ impl Question<'_> {
     }
 
     /// The body of an answer that means *applied*, where it satisfies the contract; else what is wrong with it.
-    fn read(self, status: u16, bytes: &[u8]) -> Result<Option<Value>, String> {
-        let payload = self.payload(status);
+    fn read(self, payload: &Payload, bytes: &[u8]) -> Result<Option<Value>, String> {
         if bytes.is_empty() {
-            let missed = self.reads_response || payload.is_some_and(|payload| payload.required);
+            let missed = self.reads_response || payload.required;
             return if missed { Err("the body is empty".into()) } else { Ok(None) };
         }
-        let Some(payload) = payload else {
-            // The contract promises no body, so that nothing can rest on what is there.
-            return if self.reads_response { Err("the contract has no body for that".into()) } else { Ok(None) };
-        };
         let value: Value = serde_json::from_slice(bytes).map_err(|_| "the body is not JSON".to_owned())?;
         match payload.validator.violations(&value).first() {
             None => Ok(Some(value)),
@@ -206,12 +206,17 @@ impl Question<'_> {
 
     /// What the contract promises for this status. Where it means *applied* only since the system says so, or is not in
     /// the contract, what it promises for its first 2xx with a body: that is what would be read.
+    ///
+    /// As in [`Operation::success_type`], `default` speaks for a success only where no 2xx is named: else it is what the
+    /// system says of its failures.
     fn payload(&self, status: u16) -> Option<&Payload> {
-        let declared = self.operation.response(status);
-        if let (200..=299, Some(response)) = (status, declared) {
-            return response.payload.as_ref();
+        let of_success = |name: &str| name.starts_with('2');
+        let named = self.operation.responses.iter().any(|r| of_success(&r.status));
+        let speaks = |name: &str| of_success(name) || (name == "default" && !named);
+        match self.operation.response(status).filter(|response| speaks(&response.status)) {
+            Some(response) => response.payload.as_ref(),
+            None => self.operation.responses.iter().filter(|r| speaks(&r.status)).find_map(|r| r.payload.as_ref()),
         }
-        self.operation.responses.iter().filter(|r| r.status.starts_with('2')).find_map(|r| r.payload.as_ref())
     }
 
     fn other_version(self, response: &Response) -> Option<String> {
@@ -222,11 +227,11 @@ impl Question<'_> {
 
     fn failed(self, failure: &Failure, at_ms: i64) -> Reply {
         let (code, text) = match failure {
-            Failure::NotConnected(_) => ("connect", "cannot be reached"),
-            Failure::Lost(_) => ("lost", "gave no answer that we could read"),
-            Failure::Deadline => ("timeout", "did not answer in time"),
+            Failure::NotConnected(detail) => ("connect", format!("cannot be reached: {detail}")),
+            Failure::Lost(detail) => ("lost", format!("gave no answer that we could read: {detail}")),
+            Failure::Deadline => ("timeout", "did not answer in time".to_owned()),
         };
-        let reason = self.reason(code, text);
+        let reason = self.reason(code, &text);
         let answer = match failure {
             Failure::NotConnected(_) => Answer::NotApplied(reason),
             Failure::Lost(_) | Failure::Deadline => Answer::Unknown(reason),
@@ -247,7 +252,9 @@ impl Question<'_> {
         Reply::without_body(answer, self.log(at_ms, None, b"nothing was sent"))
     }
 
+    /// The text can hold what the system said: the names of members that its answer should not have, for one.
     fn reason(self, code: &str, text: &str) -> Reason {
+        let text = self.redactor.excerpt(text.as_bytes());
         Reason { code: code.to_owned(), detail: format!("{} of {} {text}", self.operation.id, self.system.name) }
     }
 

@@ -9,6 +9,7 @@ use tieline_schema::contract::Operation;
 use tokio::time::Instant;
 
 use super::client::{Reply, Request, SystemClient};
+use super::judge::RESPONSE_CUT;
 use crate::fetches::Fetches;
 use crate::kept::Kept;
 
@@ -118,9 +119,10 @@ async fn fetch(
     let answer = match (answer, body) {
         (Answer::Applied, Some((value, bytes))) => return Ok((Arc::new(value), bytes)),
         (Answer::Applied, None) => broken(Reason { code: String::new(), detail: "the answer has no body".into() }),
-        (Answer::AppliedUnreadable(reason), _) => broken(reason),
-        // A question has no effect that could be there or not.
+        // A question has no effect that could be there or not, and can be asked again whatever its method.
         (Answer::Unknown(reason), _) => Answer::NotApplied(reason),
+        (Answer::AppliedUnreadable(reason), _) if reason.code == RESPONSE_CUT => Answer::NotApplied(reason),
+        (Answer::AppliedUnreadable(reason), _) => broken(reason),
         (other, _) => other,
     };
     Err(failed(asked, answer, log))

@@ -147,7 +147,7 @@ impl Base {
 /// Makes the request, without a credential.
 pub(crate) fn request(base: &Base, system: &System, request: &Request) -> Result<reqwest::Request, TargetError> {
     let operation = &request.operation;
-    check_names(operation, &request.parameters)?;
+    check_names(system, request)?;
     let method = Method::from_bytes(operation.method.as_bytes()).map_err(|_| TargetError::Contract("method"))?;
     let mut made = reqwest::Request::new(method, base.url(operation, &request.parameters)?);
     *made.headers_mut() = headers(system, request)?;
@@ -157,11 +157,14 @@ pub(crate) fn request(base: &Base, system: &System, request: &Request) -> Result
     Ok(made)
 }
 
-fn check_names(operation: &Operation, given: &[(String, String)]) -> Result<(), TargetError> {
+/// What is given must be the operation's; what it requires must be given, or be set by the system's definition.
+fn check_names(system: &System, request: &Request) -> Result<(), TargetError> {
+    let (operation, given) = (&request.operation, &request.parameters);
     if let Some((name, _)) = given.iter().find(|(name, _)| !operation.parameters.iter().any(|p| p.name == *name)) {
         return Err(TargetError::Unknown(name.clone()));
     }
-    match operation.parameters.iter().find(|p| p.required && value(given, &p.name).is_none()) {
+    let missing = |p: &&Parameter| p.required && value(given, &p.name).is_none() && !system.gives(p);
+    match operation.parameters.iter().find(missing) {
         Some(missing) => Err(TargetError::Missing(missing.name.clone())),
         None => Ok(()),
     }

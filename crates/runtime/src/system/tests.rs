@@ -17,24 +17,36 @@ use tokio::net::TcpListener;
 
 use super::{Request, SystemClient};
 
+mod judging;
+mod look_ups;
+mod secrets;
+mod wire;
+
 const CANARY: &str = "canary-7f3a9c";
 
 fn client(base_url: String, credential: Credential) -> Arc<SystemClient> {
-    let system = System {
+    client_of(System { credential, ..system(base_url) })
+}
+
+fn client_of(system: System) -> Arc<SystemClient> {
+    Arc::new(SystemClient::new(Arc::new(system)).unwrap())
+}
+
+fn system(base_url: String) -> System {
+    System {
         name: "erp".into(),
         purpose: String::new(),
         owner: String::new(),
         base_url,
         contract: Arc::new(Contract { operations: vec![], document: Arc::default() }),
-        credential,
+        credential: Credential::None,
         idempotency: Idempotency::None,
         deadline: Duration::from_secs(5),
         response_bytes_max: 1_000,
         version: None,
         answers: Default::default(),
         limits: Limits::default(),
-    };
-    Arc::new(SystemClient::new(Arc::new(system)).unwrap())
+    }
 }
 
 fn key() -> Credential {
@@ -313,6 +325,14 @@ async fn without_a_token_nothing_is_sent_and_who_refuses_it_decides_the_class() 
         assert_eq!(calls.load(Ordering::SeqCst), 0);
         assert!(!format!("{reply:?}").contains(CANARY));
     }
+}
+
+#[tokio::test]
+async fn a_token_that_was_cut_on_the_way_was_not_refused() {
+    let cut = "HTTP/1.1 200 X\r\ncontent-length: 99\r\n\r\n{\"access_token\":";
+    let credential = oauth2(&format!("{}/token", raw(cut.into(), drop).await));
+    let reply = client("http://127.0.0.1:1".into(), credential).call(&request("/x", &[])).await;
+    assert!(matches!(reply.answer, Answer::NotApplied(_)) && code(&reply.answer) == "token", "{reply:?}");
 }
 
 #[tokio::test]
