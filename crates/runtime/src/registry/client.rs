@@ -267,14 +267,14 @@ impl RegistryClient {
         }
     }
 
-    /// What speaks against this schema as the next version of this subject, by the mode that is set there; nothing where it
-    /// is the first.
+    /// What speaks against this schema as the next version of this subject, by the mode that is set there: against the
+    /// newest version, or against all where it is transitive. Nothing where it is the first.
     ///
     /// # Errors
     /// When the registry refuses the schema as invalid, or cannot be asked.
     pub async fn compatible(&self, subject: &str, text: &str) -> Result<Vec<String>, RegistryError> {
         let what = format!("the compatibility of a schema of {subject}");
-        let path = ["compatibility", "subjects", subject, "versions", "latest"];
+        let path = ["compatibility", "subjects", subject, "versions"];
         let said = match self.inner.post(&path, "verbose=true", &body_of(text, &[]), &what).await {
             Ok(said) => said.json,
             Err(RegistryError::NotFound { .. }) => return Ok(Vec::new()),
@@ -410,6 +410,8 @@ impl Inner {
         let json = match response.body {
             Body::Whole(bytes) => serde_json::from_slice(&bytes).unwrap_or(Value::Null),
             Body::Cut(_, failure) => return Err(unavailable(said_of(failure))),
+            // What is no success is judged by its status: a long page of a proxy is still one.
+            Body::TooLong(_) if !(200..=299).contains(&response.status) => Value::Null,
             Body::TooLong(_) => {
                 let problem = format!("the answer has more than {ANSWER_BYTES_MAX} bytes");
                 return Err(RegistryError::Malformed { what: what.to_owned(), problem });
@@ -435,7 +437,7 @@ impl Inner {
             (404, Some(40_401..=40_406)) => Err(RegistryError::NotFound { what: what.to_owned() }),
             (404, _) => Err(unavailable("without saying what is not there; is `url` the registry's?")),
             (401 | 403, _) => Err(unavailable("to our credential")),
-            (409 | 422, Some(_)) => Err(RegistryError::Refused {
+            (409, Some(_)) | (422, Some(42_200..=42_299)) => Err(RegistryError::Refused {
                 what: what.to_owned(),
                 status,
                 message: self.redactor.excerpt(message.as_bytes()),
