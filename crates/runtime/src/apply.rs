@@ -11,14 +11,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tieline_bus::{Bus, Consumer, Start};
 
-use crate::kafka::{ConnectError, Connection, admin_settings, consumer_settings, group_of, state_topic};
+use crate::kafka::{
+    ConnectError, Connection, STATE_RECORD_BYTES_MAX, admin_settings, consumer_settings, group_of, state_topic,
+};
 use crate::registry::{RegistryClient, RegistryError};
 
 /// How long a broker may take for one request.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Largest record of a state topic: twice the usual 1 MiB of an event, and 1 MiB.
-const STATE_RECORD_BYTES_MAX: &str = "3145728";
 
 /// A topic that a bus needs.
 #[derive(Debug, Clone, PartialEq, Eq)]

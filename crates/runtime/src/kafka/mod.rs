@@ -9,6 +9,7 @@ mod settings;
 pub use commit::{Batch, CommitMode, Committer, Report, StateRecord};
 pub use fetch::{Control, FetchEvent, Fetcher, Halt, Membership, Position};
 pub use publish::{EventProducer, PublishError};
+pub(crate) use settings::STATE_RECORD_BYTES_MAX;
 pub use settings::{
     ConnectError, Connection, admin_settings, consumer_settings, group_of, producer_settings, state_topic,
 };

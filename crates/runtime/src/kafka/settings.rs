@@ -73,6 +73,10 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 /// Bytes that librdkafka may fetch ahead for one consumer, in KiB. Its default is 64 MiB a partition.
 const PREFETCH_KIB: &str = "16384";
 
+/// Largest record of a state topic, in bytes: twice the usual 1 MiB of an event, and 1 MiB. A dead letter holds the original
+/// in base 64. Both the topic and the client, whose own default is 1,000,000, have to let it through.
+pub(crate) const STATE_RECORD_BYTES_MAX: &str = "3145728";
+
 fn base(connection: &Connection) -> Result<ClientConfig, ConnectError> {
     let mut config = ClientConfig::new();
     for (name, value) in &connection.kafka.settings {
@@ -129,6 +133,7 @@ pub fn producer_settings(connection: &Connection) -> Result<ClientConfig, Connec
     let mut config = base(connection)?;
     set_unless_given(&mut config, "delivery.timeout.ms", "10000");
     set_unless_given(&mut config, "linger.ms", "2");
+    set_unless_given(&mut config, "message.max.bytes", STATE_RECORD_BYTES_MAX);
     set_unless_given(&mut config, "compression.type", "lz4");
     config.set("acks", "all");
     config.set("enable.idempotence", "true");

@@ -170,6 +170,8 @@ impl Publisher {
             traceparent: Some(trace::child_of(delivery.traceparent.as_deref())),
             tracestate: None,
         };
+        // What breaks CloudEvents would be a dead letter of every consumer; here it is one, where it can be mended.
+        attributes.check().map_err(|e| e.to_string())?;
         Ok(Made { rule, attributes, key, value })
     }
 
