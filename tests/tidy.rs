@@ -44,7 +44,9 @@ fn crates_depend_only_as_architecture_md_draws() {
     let mut wrong = Vec::new();
     for (name, dependencies) in &packages {
         let reachable = reachable(name);
-        for used in dependencies.iter().filter(|used| used.name.starts_with("tieline-")) {
+        // The stand-ins are what the tests of every crate may stand on.
+        let for_tests = |used: &Used| used.of_tests && used.name == "tieline-sandbox";
+        for used in dependencies.iter().filter(|used| used.name.starts_with("tieline-") && !for_tests(used)) {
             if !reachable.contains(used.name.as_str()) {
                 wrong.push(format!("{name} uses {}, and no arrow leads there", used.name));
             }
