@@ -9,10 +9,10 @@
 //! All problems of one mapping are reported in one pass, so nothing is unwrapped before `finish`.
 
 use tieline_mapping::Span;
+use tieline_mapping::suggest;
 use tieline_mapping::yaml::{Node, NodeValue};
 
 use crate::folder::{DefinitionFile, is};
-use crate::suggest;
 
 /// The fields of one mapping.
 pub(crate) struct Fields<'a> {
@@ -98,7 +98,7 @@ impl<'a> Fields<'a> {
             [one] => self.node(one).map(|node| (*one, node)),
             [] => {
                 self.known.extend(names);
-                let message = format!("{} says none of {}", self.what, suggest::list(names));
+                let message = format!("{} says none of {}", self.what, suggest::list(names.iter().copied()));
                 self.file.error("bus/missing-field", self.at, message, "add one of them");
                 None
             }
@@ -116,7 +116,7 @@ impl<'a> Fields<'a> {
         for (key, _) in self.entries {
             let NodeValue::Scalar { text, .. } = &key.value else { continue };
             if !self.known.contains(&text.as_str()) {
-                let help = suggest::one_of(text, &self.known);
+                let help = suggest::help(text, self.known.iter().copied()).unwrap_or_default();
                 self.file.error("bus/unknown-field", key.span, format!("{} has no field `{text}`", self.what), help);
             }
         }

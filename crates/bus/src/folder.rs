@@ -112,6 +112,12 @@ impl<'a> DefinitionFile<'a> {
         self.folder.problems.borrow_mut().push(Problem { file: self.path.clone(), diagnostic });
     }
 
+    /// Whether an error of this file was reported.
+    pub fn has_errors(&self) -> bool {
+        let problems = self.folder.problems.borrow();
+        problems.iter().any(|p| p.file == self.path && p.diagnostic.severity == Severity::Error)
+    }
+
     /// Reports what keeps the bus from running. An empty help is none.
     pub fn error(&self, code: &'static str, span: Span, message: impl Into<String>, help: impl Into<String>) {
         self.report(diagnostic(Severity::Error, code, span, message.into(), help.into()));

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tieline_mapping::suggest;
 use tieline_mapping::yaml::Node;
 use tieline_schema::contract::Operation;
 
 use crate::folder::DefinitionFile;
 use crate::values::text;
-use crate::{Event, System, suggest};
+use crate::{Event, System};
 
 /// Things by name. One whose definition has mistakes is there without a value: it was reported, so whoever names it is
 /// not.
@@ -43,9 +44,14 @@ impl<T> Known<T> {
         if let Some(thing) = self.things.get(&name) {
             return thing.clone();
         }
-        let names: Vec<&String> = self.things.keys().collect();
+        let names = self.things.keys().map(String::as_str);
         let code = if self.noun == "event" { "bus/unknown-event" } else { "bus/unknown-system" };
-        file.error(code, node.span, format!("there is no {} `{name}`", self.noun), suggest::one_of(&name, &names));
+        file.error(
+            code,
+            node.span,
+            format!("there is no {} `{name}`", self.noun),
+            suggest::help(&name, names).unwrap_or_default(),
+        );
         None
     }
 
@@ -69,9 +75,9 @@ pub(crate) fn operation(file: &DefinitionFile<'_>, node: &Node, system: &System)
     let name = text(file, node)?;
     let found = system.contract.operation(&name).cloned();
     if found.is_none() {
-        let names: Vec<&String> = system.contract.operations.iter().map(|o| &o.id).collect();
+        let names = system.contract.operations.iter().map(|o| o.id.as_str());
         let message = format!("the contract of {} has no operation `{name}`", system.name);
-        file.error("bus/unknown-operation", node.span, message, suggest::one_of(&name, &names));
+        file.error("bus/unknown-operation", node.span, message, suggest::help(&name, names).unwrap_or_default());
     }
     found
 }

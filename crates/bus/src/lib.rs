@@ -14,7 +14,6 @@ mod producer;
 mod quantity;
 pub mod render;
 mod secret;
-mod suggest;
 mod system;
 mod tieline_yaml;
 mod values;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tieline_mapping::Severity;
+use tieline_mapping::suggest;
 use tieline_mapping::yaml::Node;
 
 use crate::event::is_topic_name;
@@ -14,7 +15,7 @@ use crate::known::{Everything, Known};
 use crate::producer::Source;
 use crate::tieline_yaml::{SharedTopic, TielineYaml};
 use crate::values::is_name;
-use crate::{Bus, Consumer, Environment, Event, Loaded, Problem, Producer, System, suggest, variables};
+use crate::{Bus, Consumer, Environment, Event, Loaded, Problem, Producer, System, variables};
 
 impl Bus {
     /// Reads and checks all definitions below a directory.
@@ -137,7 +138,7 @@ fn check_topics(file: &DefinitionFile<'_>, topics: &[SharedTopic], events: &Know
                 "bus/unknown-event",
                 *span,
                 format!("there is no event `{event}`"),
-                suggest::one_of(event, &names),
+                suggest::help(event, names.iter().map(|n| n.as_str())).unwrap_or_default(),
             );
         }
     }

@@ -6,11 +6,12 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use tieline_mapping::suggest;
 use tieline_mapping::yaml::{Node, NodeValue};
 use url::Url;
 
 use crate::folder::DefinitionFile;
-use crate::{quantity, suggest, variables};
+use crate::{quantity, variables};
 
 /// Any text on one leaf. A secret cannot stand where a text is expected.
 pub(crate) fn text(file: &DefinitionFile<'_>, node: &Node) -> Option<String> {
@@ -76,8 +77,8 @@ pub(crate) fn choice<T: Copy>(
         let word = scalar(file, node, "a word")?;
         let found = choices.iter().find(|(w, _)| *w == word).map(|(_, value)| *value);
         if found.is_none() {
-            let message = format!("this has to be one of {}", suggest::list(&words));
-            let help = suggest::closest(word, &words).map(|w| format!("did you mean `{w}`?"));
+            let message = format!("this has to be one of {}", suggest::list(words.iter().copied()));
+            let help = suggest::nearest(word, words).map(|w| format!("did you mean `{w}`?"));
             file.error("bus/wrong-value", node.span, message, help.unwrap_or_default());
         }
         found

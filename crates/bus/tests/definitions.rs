@@ -94,3 +94,27 @@ fn a_fingerprint_changes_with_what_decides_a_request_and_with_nothing_else() {
     assert_ne!(of(&[Replace(contract, "maxLength: 80", "maxLength: 90")]), base);
     assert_ne!(of(&[Replace("schemas/crm.deal_stage_changed.avsc", "\"Its title.\"", "\"A title.\"")]), base);
 }
+
+#[test]
+fn a_parameter_that_owns_its_residual_is_checked_on_each_event() {
+    let owned = "with: { id: .owner_id }, residual: { with.id: dead-letter }";
+    let loaded = Copy::new(&[
+        Replace("systems/crm/openapi.yaml", "schema: { type: string }", "schema: { type: string, maxLength: 5 }"),
+        Replace(CONSUMER, "with: { id: .owner_id }", owned),
+    ])
+    .load();
+    assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+    let bus = loaded.bus.unwrap();
+    let consumer = &bus.consumers["erp-project"];
+    let with = |owner: &str| {
+        let event = serde_json::json!({ "id": "d", "title": "t", "stage": "CLOSED_WON", "amount": "1", "owner_id": owner,
+            "changed_at": "2026-01-31T00:00:00Z" });
+        let schema = &consumer.event.schema;
+        let datum = schema.datum_from_json(&event).unwrap();
+        let reader = consumer.layout.reader(&schema.avro, &schema.avro).unwrap();
+        let frame = reader.read(&datum, &tieline_mapping::Bounds::default()).unwrap();
+        consumer.look_ups[0].with["id"].text(&frame, &[]).map_err(|e| e.to_string())
+    };
+    assert_eq!(with("u-123"), Ok(Some("u-123".to_owned())));
+    assert_eq!(with("u-1234"), Err("`with.id` has 6 characters, and 5 are the most".to_owned()));
+}

@@ -219,6 +219,17 @@ fn mappings() {
         &[Replace(CONSUMER, "    budget: .amount", "    budget: .amount\n    quantity: .amount")],
     );
     check("mapping-null", &[Replace(CONSUMER, " and .owner_id != null", "")]);
+    check(
+        "mapping-unused",
+        &[
+            Replace(CONSUMER, "CLOSED_WON: planned }", "CLOSED_WON: planned, OPEN: cancelled }"),
+            Replace(CONSUMER, "$manager.display_name\n", "$manager.display_name\n  residual: { name: dead-letter }\n"),
+        ],
+    );
+    check(
+        "mapping-parameter-too-long",
+        &[Replace("systems/crm/openapi.yaml", "schema: { type: string }", "schema: { type: string, maxLength: 64 }")],
+    );
     check("mapping-zone", &[Replace(CONSUMER, ".changed_at | date(Europe/Berlin)", ".changed_at")]);
     check("mapping-too-long", &[Replace(CONSUMER, ".id | truncate(64)", ".id")]);
     check("mapping-plain-text", &[Replace(CONSUMER, ".stage | translate(status)", "planned")]);

@@ -95,7 +95,18 @@ impl Compiler {
 
     /// Compiles one expression whose value has to fit `expected`; `what` names the place in messages.
     pub fn expression(&mut self, node: &Node, expected: &Type, what: &str) -> Option<Expression> {
-        let (leaf, names) = self.checker.unit(|c| c.value(node, expected, what))?;
+        self.expression_or_dead_letter(node, expected, what, None)
+    }
+
+    /// The same, where `residual:` may say that the checks of `what` are left to run time.
+    pub fn expression_or_dead_letter(
+        &mut self,
+        node: &Node,
+        expected: &Type,
+        what: &str,
+        residual: Option<&Node>,
+    ) -> Option<Expression> {
+        let (leaf, names) = self.checker.unit(|c| c.value(node, expected, what, residual))?;
         Some(Expression { leaf, names })
     }
 
@@ -121,8 +132,9 @@ impl Compiler {
     /// What all expressions read, and all that was wrong. Warns of what is never used.
     #[must_use]
     pub fn finish(self) -> (Layout, Vec<Diagnostic>) {
-        let mut problems = self.checker.problems;
-        problems.extend(self.checker.tables.unused());
+        let unused = self.checker.tables.unused().into_iter().chain(self.checker.unused_residuals());
+        let mut problems: Vec<Diagnostic> = unused.collect();
+        problems.extend(self.checker.problems);
         problems.sort_by_key(|p| (p.span.start, p.span.end));
         (self.checker.layout, problems)
     }

@@ -24,7 +24,7 @@ mod parser;
 mod program;
 mod reader;
 mod run;
-mod suggest;
+pub mod suggest;
 mod tables;
 #[cfg(test)]
 mod testing;

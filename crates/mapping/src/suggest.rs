@@ -1,9 +1,9 @@
 //! "Did you mean": the nearest of the names that would have been right.
 
-/// The candidate nearest to `word`, where it is near enough to be a slip of the finger.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The name nearest to `word`, where it is near enough to be a slip of the finger.
+pub fn nearest<'n>(word: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let allowed = (word.chars().count() / 3).max(1);
-    candidates
+    names
         .into_iter()
         .map(|c| (distance(&word.to_lowercase(), &c.to_lowercase()), c))
         .filter(|(d, _)| *d <= allowed)
@@ -11,24 +11,30 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         .map(|(_, c)| c)
 }
 
-/// `did you mean …?`, or the names there are.
-pub(crate) fn help<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> Option<String> {
-    if let Some(near) = nearest(word, candidates.clone()) {
-        return Some(format!("did you mean `{near}`?"));
-    }
-    let names: Vec<&str> = candidates.into_iter().take(NAMES_SHOWN_MAX + 1).collect();
-    match names.len() {
-        0 => None,
-        n if n > NAMES_SHOWN_MAX => Some(format!("it has {}, …", list(&names[..NAMES_SHOWN_MAX]))),
-        _ => Some(format!("it has {}", list(&names))),
+/// `did you mean …?`, or the names that there are; nothing where there are none.
+pub fn help<'n>(word: &str, names: impl IntoIterator<Item = &'n str> + Clone) -> Option<String> {
+    match nearest(word, names.clone()) {
+        Some(near) => Some(format!("did you mean `{near}`?")),
+        None => Some(list(names)).filter(|list| !list.is_empty()).map(|list| format!("there is {list}")),
     }
 }
 
 /// Most names in a hint: more are not read.
-const NAMES_SHOWN_MAX: usize = 12;
+const LISTED_MAX: usize = 12;
 
-fn list(names: &[&str]) -> String {
-    names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
+/// `a`, `b` and `c`, each as code.
+#[must_use]
+pub fn list<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    let names: Vec<&str> = names.into_iter().collect();
+    let mut quoted: Vec<String> = names.iter().take(LISTED_MAX).map(|n| format!("`{n}`")).collect();
+    if names.len() > LISTED_MAX {
+        quoted.push(format!("{} more", names.len() - LISTED_MAX));
+    }
+    match quoted.split_last() {
+        None => String::new(),
+        Some((one, [])) => one.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
 }
 
 /// Edits between two words: a letter inserted, left out, changed, or two neighbours swapped.
@@ -60,6 +66,26 @@ mod tests {
         assert_eq!(nearest("prioirty", ["priority", "name"]), Some("priority"));
         assert_eq!(nearest("Mail", ["email", "phone"]), Some("email"));
         assert_eq!(nearest("zebra", ["email", "phone"]), None);
-        assert_eq!(help("zebra", ["email", "phone"]).as_deref(), Some("it has `email`, `phone`"));
+    }
+
+    #[test]
+    fn what_is_near_is_suggested_and_what_is_not_is_listed() {
+        let check = |word: &str, names: &[&'static str], expect: Option<&str>| {
+            assert_eq!(help(word, names.iter().copied()).as_deref(), expect, "{word}");
+        };
+        let names = ["purpose", "owner", "base_url"];
+        check("purpsoe", &names, Some("did you mean `purpose`?"));
+        check("base-url", &names, Some("did you mean `base_url`?"));
+        check("deadline", &names, Some("there is `purpose`, `owner` and `base_url`"));
+        check("x", &[], None);
+        check("zebra", &["a"; 14], Some(&format!("there is {} and 2 more", ["`a`"; 12].join(", "))));
+    }
+
+    #[test]
+    fn a_swap_of_neighbours_is_one_step() {
+        for (a, b, steps) in [("", "", 0), ("", "abc", 3), ("prioirty", "priority", 1), ("kitten", "sitting", 3)] {
+            assert_eq!(distance(a, b), steps, "{a} {b}");
+            assert_eq!(distance(b, a), steps, "{b} {a}");
+        }
     }
 }

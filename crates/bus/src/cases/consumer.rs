@@ -12,6 +12,7 @@
 
 use serde_json::Value;
 use tieline_mapping::Frame;
+use tieline_mapping::suggest;
 use tieline_mapping::yaml::Node;
 use tieline_schema::friendly::VALUES_MAX;
 
@@ -114,9 +115,9 @@ impl Case<'_> {
                     answers.push((name.clone(), self.answer(node, &look_up.operation, &label)));
                 }
                 None => {
-                    let names: Vec<&String> = consumer.look_ups.iter().map(|l| &l.name).collect();
+                    let names = consumer.look_ups.iter().map(|l| l.name.as_str());
                     let message = format!("the consumer has no look-up `{name}`");
-                    self.file.error("case/look-up", key.span, message, crate::suggest::one_of(name, &names));
+                    self.file.error("case/look-up", key.span, message, suggest::help(name, names).unwrap_or_default());
                 }
             }
         }

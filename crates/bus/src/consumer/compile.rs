@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
+use tieline_mapping::suggest;
 use tieline_mapping::yaml::{Node, NodeValue};
-use tieline_mapping::{Compiler, Expression, Severity, Span, Target as TreeTarget};
+use tieline_mapping::{Compiler, Diagnostic, Expression, Severity, Span, Target as TreeTarget};
 use tieline_schema::contract::Operation;
 use tieline_schema::types::{Kind, Type};
 
@@ -15,7 +16,7 @@ use super::read::{Declared, DeclaredCall, DeclaredEmit, DeclaredLookUp, Target};
 use super::{Call, Consumer, Emit, LookUp};
 use crate::folder::DefinitionFile;
 use crate::tieline_yaml::LANGUAGE;
-use crate::{Event, Idempotency, certain, suggest};
+use crate::{Event, Idempotency, certain};
 
 impl Declared<'_> {
     /// Compiles it, where the event is known; the rest is checked as far as it can be.
@@ -31,12 +32,10 @@ impl Declared<'_> {
         let call = self.call.as_ref().and_then(|call| call.compile(self.file, &mut compiler));
         let emit = self.emit.as_ref().map(|emit| emit.as_ref().and_then(|e| e.compile(&mut compiler, &self)));
         let whole = self.is_whole(matches!(when, Some(None)));
-        if whole {
-            self.warn_of_unread(&compiler);
-        }
+        let unread = self.unread(&compiler);
         let (layout, problems) = compiler.finish();
         let sound = problems.iter().all(|p| p.severity < Severity::Error);
-        certain::report(self.file, problems, whole);
+        certain::report(self.file, problems.into_iter().chain(unread).collect(), whole);
 
         self.look_ups.as_ref()?;
         let (look_ups, call) = (look_ups.into_iter().collect::<Option<Vec<_>>>()?, call?);
@@ -61,12 +60,14 @@ impl Declared<'_> {
     }
 
     /// A look-up that nobody reads costs a call for each event.
-    fn warn_of_unread(&self, compiler: &Compiler) {
-        for look_up in self.look_ups.iter().flatten().filter(|l| !compiler.reads_name(&l.name)) {
+    fn unread(&self, compiler: &Compiler) -> Vec<Diagnostic> {
+        let unread = self.look_ups.iter().flatten().filter(|l| !compiler.reads_name(&l.name));
+        let warning = |look_up: &DeclaredLookUp<'_>| {
             let message = format!("look-up `{}` is never read", look_up.name);
             let help = format!("read it, `${}.…`, or remove it", look_up.name);
-            self.file.warning("bus/unused-look-up", look_up.at, message, help);
-        }
+            Diagnostic::warning("bus/unused-look-up", look_up.at, message).help(help)
+        };
+        unread.map(warning).collect()
     }
 
     /// Whether each part could be compiled for what it names; what its expressions say is another matter.
@@ -122,7 +123,7 @@ impl DeclaredLookUp<'_> {
             let help = "describe its 2xx response as `application/json`";
             file.error("bus/no-answer", target.at, message, help);
         }
-        let with = target.compile_parameters(file, compiler);
+        let with = target.compile_parameters(file, compiler, self.residual);
         compiler.bind(&self.name, answer.unwrap_or(Type::of(Kind::Any)), &label);
         Some(LookUp {
             name: self.name.clone(),
@@ -138,7 +139,7 @@ impl DeclaredCall<'_> {
     fn compile(&self, file: &DefinitionFile<'_>, compiler: &mut Compiler) -> Option<Call> {
         let target = self.target.as_ref()?;
         self.warn_of_repeats(file, target);
-        let with = target.compile_parameters(file, compiler);
+        let with = target.compile_parameters(file, compiler, self.residual);
         let label = format!("the contract of {}", target.label());
         let body = match (self.body, &target.operation.request) {
             (Some(body), Some(request)) => {
@@ -215,6 +216,7 @@ impl Target<'_> {
         &self,
         file: &DefinitionFile<'_>,
         compiler: &mut Compiler,
+        residual: Option<&Node>,
     ) -> Option<BTreeMap<String, Expression>> {
         let parameters = &self.operation.parameters;
         for missing in parameters.iter().filter(|p| p.required && !self.gives(&p.name) && !self.system.gives(p)) {
@@ -222,8 +224,11 @@ impl Target<'_> {
             let help = format!("add `with: {{ {}: … }}`", missing.name);
             file.error("bus/missing-parameter", self.at, message, help);
         }
-        let with: Vec<Option<(String, Expression)>> =
-            self.with.iter().map(|(name, at, node)| self.compile_parameter(file, compiler, name, *at, node)).collect();
+        let with: Vec<Option<(String, Expression)>> = self
+            .with
+            .iter()
+            .map(|(name, at, node)| self.compile_parameter(file, compiler, (name, *at), node, residual))
+            .collect();
         with.into_iter().collect()
     }
 
@@ -231,20 +236,21 @@ impl Target<'_> {
         &self,
         file: &DefinitionFile<'_>,
         compiler: &mut Compiler,
-        name: &str,
-        at: Span,
+        (name, at): (&str, Span),
         node: &Node,
+        residual: Option<&Node>,
     ) -> Option<(String, Expression)> {
         let parameters = &self.operation.parameters;
         let Some(parameter) = parameters.iter().find(|p| p.name == name) else {
-            let names: Vec<&String> = parameters.iter().map(|p| &p.name).collect();
+            let names = parameters.iter().map(|p| p.name.as_str());
             let message = format!("{} has no parameter `{name}`", self.label());
-            file.error("bus/unknown-parameter", at, message, suggest::one_of(name, &names));
+            file.error("bus/unknown-parameter", at, message, suggest::help(name, names).unwrap_or_default());
             return None;
         };
+        let what = format!("with.{name}");
         // One that is not required is left out where its value is null.
         let expected = if parameter.required { parameter.ty.clone() } else { parameter.ty.clone().or_null() };
-        Some((name.to_owned(), compiler.expression(node, &expected, &format!("with.{name}"))?))
+        Some((name.to_owned(), compiler.expression_or_dead_letter(node, &expected, &what, residual)?))
     }
 
     fn gives(&self, parameter: &str) -> bool {

@@ -49,6 +49,7 @@ pub(super) struct DeclaredLookUp<'a> {
     pub at: Span,
     /// Whom it asks; nothing where that was reported.
     pub target: Option<Target<'a>>,
+    pub residual: Option<&'a Node>,
     pub keep: Duration,
 }
 
@@ -120,9 +121,10 @@ impl<'a> DeclaredLookUp<'a> {
     fn read(file: &'a DefinitionFile<'a>, node: &'a Node, name: &str, all: &Everything) -> Option<Self> {
         let mut fields = Fields::of(file, node, format!("look-up `{name}`"))?;
         let target = Target::read(&mut fields, file, all);
+        let residual = fields.node("residual");
         let keep = fields.optional("keep", duration("0s"..="7d")).unwrap_or_default();
         fields.finish();
-        Some(Self { name: name.to_owned(), at: node.span, target, keep })
+        Some(Self { name: name.to_owned(), at: node.span, target, residual, keep })
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tieline_mapping::suggest;
 use tieline_mapping::yaml::{Node, NodeValue};
 use tieline_schema::contract::Contract;
 
@@ -11,7 +12,7 @@ use super::{AnswerClass, Credential, Idempotency, Limits, System, Version};
 use crate::fields::Fields;
 use crate::folder::{DataFile, DefinitionFile};
 use crate::values::{address, boolean, bytes, choice, duration, header, list, named, rate, text, whole};
-use crate::{suggest, variables};
+use crate::variables;
 
 /// The time for a whole call, unless declared.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -218,9 +219,14 @@ fn check_answers(
     let mut checked = BTreeMap::new();
     for (operation, key, statuses) in answers {
         if operation != "*" && contract.operation(&operation).is_none() {
-            let names: Vec<&String> = contract.operations.iter().map(|o| &o.id).collect();
+            let names = contract.operations.iter().map(|o| o.id.as_str());
             let message = format!("the contract of {system} has no operation `{operation}`");
-            file.error("bus/unknown-operation", key.span, message, suggest::one_of(&operation, &names));
+            file.error(
+                "bus/unknown-operation",
+                key.span,
+                message,
+                suggest::help(&operation, names).unwrap_or_default(),
+            );
         }
         let statuses = statuses.into_iter().filter_map(|(status, key, class)| {
             let number = status.parse().ok().filter(|s: &u16| (100..=599).contains(s));

@@ -457,7 +457,7 @@ impl Checker {
         };
         let Some(table) = self.tables.take_use(name) else {
             let names: Vec<String> = self.tables.names();
-            let help = suggest::help(name, names.iter().map(String::as_str)).map(|h| h.replace("it has", "there is"));
+            let help = suggest::help(name, names.iter().map(String::as_str));
             let help = help.or_else(|| Some("tables are declared under `tables:`".to_owned()));
             let message = format!("there is no table `{name}`");
             self.report(Diagnostic::error("mapping/unknown-table", *name_span, message).help(help));

@@ -45,6 +45,8 @@ pub(crate) struct Checker {
     loops: Vec<LoopVar>,
     /// The paths of the expression at hand, as written, for messages.
     paths: Vec<(Span, String)>,
+    /// What is left to run time.
+    residuals: Vec<residual::Owned>,
     /// All that was wrong.
     pub(crate) problems: Vec<Diagnostic>,
 }
@@ -111,6 +113,7 @@ impl Checker {
             unit: NamesRead::default(),
             loops: Vec::new(),
             paths: Vec::new(),
+            residuals: Vec::new(),
             problems: Vec::new(),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tieline_schema::types::{Field, Kind, Record, Type};
 
 use super::accept::{Constraint, NullRule, Residual, accept};
-use super::residual::Owned;
+use super::residual::OwnedId;
 use super::{Checker, LoopVar, Root, Typed, describe, symbols};
 use crate::lexer::Source;
 use crate::program::{Program, Scope, Slot};
@@ -72,7 +72,7 @@ pub(super) struct Place<'t> {
 /// What checks a tree: the target's name and the residuals that are owned.
 pub(super) struct Against<'n> {
     target: &'n str,
-    owned: Owned,
+    owned: Option<OwnedId>,
 }
 
 impl Checker {
@@ -84,14 +84,12 @@ impl Checker {
             NodeValue::Sequence(_) | NodeValue::Scalar { .. } => node.span,
         };
         let null = if target.nullable { NullRule::Write } else { NullRule::Refuse };
-        let tree = self.tree(node, &Place { path: String::new(), ty: target, null, at }, &mut against);
-        self.unused_residual(&against.owned);
-        tree
+        self.tree(node, &Place { path: String::new(), ty: target, null, at }, &mut against)
     }
 
     /// Checks one expression against a type; `what` names the place.
-    pub(crate) fn value(&mut self, node: &Node, expected: &Type, what: &str) -> Option<Leaf> {
-        let mut against = Against { target: what, owned: Owned::default() };
+    pub(crate) fn value(&mut self, node: &Node, expected: &Type, what: &str, residual: Option<&Node>) -> Option<Leaf> {
+        let mut against = Against { target: what, owned: self.read_residual(residual) };
         let expr = self.parse(node)?;
         let typed = self.check(&expr)?;
         let null = if expected.nullable { NullRule::Write } else { NullRule::Refuse };
@@ -250,7 +248,7 @@ impl Checker {
         } else {
             return true;
         };
-        if against.owned.take(&place.path) {
+        if self.owns(against.owned, &place.path) {
             return true;
         }
         let help = format!("own it: `residual: {{ {}: dead-letter }}`", place.path);
@@ -518,7 +516,7 @@ impl Checker {
         let mut checks = Vec::new();
         let mut whole = fits;
         for Residual { refusal, constraint } in residuals {
-            if against.owned.take(&place.path) {
+            if self.owns(against.owned, &place.path) {
                 checks.push(constraint);
                 continue;
             }
