@@ -36,7 +36,7 @@ pub use compiler::{Compiler, Expression, Filter, Mapping, Target};
 pub use diagnostic::{Diagnostic, Severity, Span};
 pub use examples::{CounterExample, Examined, Given, Promise};
 pub use frame::Frame;
-pub use functions::{Function, functions};
+pub use functions::{Family, Function, families, functions};
 pub use layout::Layout;
 pub use reader::{Reader, ResolveError};
 

@@ -76,12 +76,14 @@ impl Tables {
         for (name, table) in &self.0 {
             if !table.used {
                 let message = format!("table `{name}` is never used");
-                problems.push(Diagnostic::warning("mapping/unused-table", table.span, message));
+                problems.push(
+                    Diagnostic::warning("mapping/unused-table", table.span, message).help("remove it".to_owned()),
+                );
                 continue;
             }
             for (row, span) in table.row_spans.iter().filter(|(row, _)| !table.used_rows.contains(*row)) {
                 let message = format!("`{row}` never comes, so that this row of table `{name}` is never used");
-                problems.push(Diagnostic::warning("mapping/unused-row", *span, message));
+                problems.push(Diagnostic::warning("mapping/unused-row", *span, message).help("remove it".to_owned()));
             }
         }
         problems

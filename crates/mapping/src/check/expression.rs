@@ -104,7 +104,10 @@ impl Checker {
         let (left, right) = (left?, right?);
         if !left.ty.nullable {
             let message = "this is never null, so that the default is never used";
-            self.report(Diagnostic::warning("mapping/unused-default", right.span, message));
+            self.report(
+                Diagnostic::warning("mapping/unused-default", right.span, message)
+                    .help("remove the `??` and it".to_owned()),
+            );
         }
         let not_null = Type { nullable: false, ..left.ty.clone() };
         let ty = if left.ty.kind == Kind::Null { Some(right.ty.clone()) } else { join(&not_null, &right.ty) };
@@ -231,7 +234,7 @@ impl Checker {
                 } else if !other.ty.nullable {
                     let outcome = if how == Comparison::Equal { "never" } else { "always" };
                     let message = format!("this is never null, so that the comparison {outcome} holds");
-                    self.report(Diagnostic::warning("mapping/never-null", span, message));
+                    self.report(Diagnostic::warning("mapping/never-null", span, message).help("remove it".to_owned()));
                 }
             }
             (Kind::Any, _) | (_, Kind::Any) => {

@@ -330,7 +330,9 @@ impl Checker {
         let clause = self.parsed(source, crate::parser::for_clause(source))?;
         if self.names.contains_key(&clause.name) || self.loops.iter().any(|l| l.name == clause.name) {
             let message = format!("`${}` has a meaning already", clause.name);
-            self.report(Diagnostic::error("mapping/name-taken", node.span, message));
+            self.report(
+                Diagnostic::error("mapping/name-taken", node.span, message).help("take another name".to_owned()),
+            );
             return None;
         }
         let typed = self.check(&clause.list)?;

@@ -31,6 +31,15 @@ pub struct Function {
     pub(crate) body: Body,
 }
 
+/// Functions that belong together in the reference.
+#[derive(Debug)]
+pub struct Family {
+    /// What they are functions of.
+    pub name: &'static str,
+    /// Its functions, in the order of the reference.
+    pub functions: &'static [Function],
+}
+
 /// How a use of a function is compiled.
 #[derive(Debug)]
 pub(crate) enum Body {
@@ -82,17 +91,29 @@ pub(crate) enum Misuse {
 }
 
 /// All functions, in the order of the reference.
-static FUNCTIONS: [&[Function]; 5] = [text::TEXT, number::NUMBERS, time::TIME, list::LISTS, digest::DIGESTS];
+static FAMILIES: [Family; 5] = [
+    Family { name: "texts", functions: text::TEXT },
+    Family { name: "numbers", functions: number::NUMBERS },
+    Family { name: "dates and instants", functions: time::TIME },
+    Family { name: "lists", functions: list::LISTS },
+    Family { name: "digests", functions: digest::DIGESTS },
+];
+
+/// The functions of the language by family, in the order of the reference.
+#[must_use]
+pub fn families() -> &'static [Family] {
+    &FAMILIES
+}
 
 /// The functions of the language, in the order of the reference.
 #[must_use]
 pub fn functions() -> Vec<&'static Function> {
-    FUNCTIONS.iter().flat_map(|family| family.iter()).collect()
+    FAMILIES.iter().flat_map(|family| family.functions).collect()
 }
 
 /// The function of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Function> {
-    FUNCTIONS.iter().flat_map(|family| family.iter()).find(|f| f.name == name)
+    FAMILIES.iter().flat_map(|family| family.functions).find(|f| f.name == name)
 }
 
 impl Use<'_> {
