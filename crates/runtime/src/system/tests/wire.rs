@@ -156,3 +156,26 @@ async fn a_server_that_nobody_vouches_for_is_not_talked_to_and_the_reason_says_s
     assert_eq!(reason.code, "connect");
     assert!(reason.detail.contains("certificate"), "{}", reason.detail);
 }
+
+/// A host that swallows packets: its queue of connections that nobody accepts is full, so that it drops what comes.
+async fn swallows() -> (String, Vec<tokio::net::TcpStream>, TcpListener) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let (address, mut waiting) = (listener.local_addr().unwrap(), Vec::new());
+    let connect = || tokio::time::timeout(Duration::from_millis(300), tokio::net::TcpStream::connect(address));
+    while let Ok(stream) = connect().await {
+        waiting.push(stream.unwrap());
+        assert!(waiting.len() < 100, "its queue is never full");
+    }
+    (format!("http://{address}"), waiting, listener)
+}
+
+#[tokio::test]
+async fn a_host_that_swallows_packets_is_known_not_to_have_been_reached() {
+    let (base, _waiting, _listener) = swallows().await;
+    let client = client_of(System { deadline: Duration::from_secs(1), ..system(base) });
+    let reply = client.call(&request("/x", &[])).await;
+    assert!(matches!(reply.answer, Answer::NotApplied(_)), "{reply:?}");
+    assert_eq!(code(&reply.answer), "connect");
+}
