@@ -274,7 +274,11 @@ impl RegistryClient {
     /// When the registry refuses the schema as invalid, or cannot be asked.
     pub async fn compatible(&self, subject: &str, text: &str) -> Result<Vec<String>, RegistryError> {
         let what = format!("the compatibility of a schema of {subject}");
-        let path = ["compatibility", "subjects", subject, "versions"];
+        // The call without a version goes by the mode in Confluent's registry; Apicurio's compares with all, whatever it is.
+        let mut path = vec!["compatibility", "subjects", subject, "versions"];
+        if !self.inner.is_transitive(subject).await? {
+            path.push("latest");
+        }
         let said = match self.inner.post(&path, "verbose=true", &body_of(text, &[]), &what).await {
             Ok(said) => said.json,
             Err(RegistryError::NotFound { .. }) => return Ok(Vec::new()),
@@ -379,6 +383,21 @@ impl Inner {
             waiting.extend(said.references(&it)?);
         }
         Ok(texts)
+    }
+
+    /// Whether a subject's mode, or that of all, asks for compatibility with all of its versions.
+    async fn is_transitive(&self, subject: &str) -> Result<bool, RegistryError> {
+        let what = format!("the mode of compatibility of {subject}");
+        let deadline = Instant::now() + DEADLINE;
+        let said =
+            match self.ask(Method::GET, &["config", subject], "defaultToGlobal=true", None, &what, deadline).await {
+                Ok(said) => said,
+                // Apicurio has no mode for a subject that is not there.
+                Err(RegistryError::NotFound { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            };
+        let mode = said.json.get("compatibilityLevel").and_then(Value::as_str);
+        mode.map(|mode| mode.ends_with("_TRANSITIVE")).ok_or_else(|| missing("compatibilityLevel", &what))
     }
 
     async fn post(&self, path: &[&str], query: &str, body: &Value, what: &str) -> Result<Said, RegistryError> {
@@ -522,7 +541,7 @@ fn messages(said: &Value, subject: &str) -> Vec<String> {
     let messages = said.get("messages").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let messages: Vec<String> = messages.iter().filter_map(|m| m.as_str().map(str::to_owned)).collect();
     if messages.is_empty() {
-        vec![format!("it is not compatible with the newest version of {subject}")]
+        vec![format!("it is not compatible with an earlier version of {subject}")]
     } else {
         messages
     }

@@ -123,7 +123,9 @@ async fn what_would_break_readers_is_told_before_and_refused_after() {
 
         assert_eq!(client.compatible(&subject, &with_null(&v1, "stage")).await.unwrap(), [""; 0]);
         let reasons = client.compatible(&subject, &breaking).await.unwrap();
-        assert!(reasons.iter().any(|reason| reason.contains("amount")), "{reasons:?}");
+        // Apicurio says only that it is not compatible.
+        let says_why = reasons.iter().any(|reason| reason.contains("amount"));
+        assert!(says_why || (asked._registry.is_none() && !reasons.is_empty()), "{reasons:?}");
         let refused = client.register(&subject, &breaking, &[]).await.unwrap_err();
         assert!(matches!(&refused, RegistryError::Refused { status: 409, .. }), "{refused:?}");
 
