@@ -204,14 +204,15 @@ fn texts(from: &Text, to: &Text) -> Result<Vec<Residual>, Refusal> {
         && from.pattern.as_ref() != Some(pattern)
     {
         let schema = json!({ "type": "string", "pattern": pattern });
-        residuals.extend(schema_residual(from, format!("match {pattern}"), schema)?);
+        let help = format!("filter such events out: `when: … | matches('{}')`", pattern.replace('\'', "''"));
+        residuals.extend(schema_residual(from, format!("match {pattern}"), Some(help), schema)?);
     }
     if let Some(format) = &to.format
         && FORMATS.contains(&format.as_str())
         && from.format.as_ref() != Some(format)
     {
         let schema = json!({ "type": "string", "format": format });
-        residuals.extend(schema_residual(from, format!("have the format {format}"), schema)?);
+        residuals.extend(schema_residual(from, format!("have the format {format}"), None, schema)?);
     }
     Ok(residuals)
 }
@@ -246,7 +247,12 @@ fn lengths(from: &Text, to: &Text) -> Result<Option<Residual>, Refusal> {
 }
 
 /// A pattern or a format: known values are tried now, others when they come.
-fn schema_residual(from: &Text, what: String, schema: serde_json::Value) -> Result<Option<Residual>, Refusal> {
+fn schema_residual(
+    from: &Text,
+    what: String,
+    help: Option<String>,
+    schema: serde_json::Value,
+) -> Result<Option<Residual>, Refusal> {
     // A pattern that does not compile is the contract's own problem, and is reported there.
     let Ok(validator) = Validator::compile(schema) else { return Ok(None) };
     let validator = Arc::new(validator);
@@ -261,7 +267,7 @@ fn schema_residual(from: &Text, what: String, schema: serde_json::Value) -> Resu
         return Err(Refusal::new("mapping/not-accepted", message, format!("it has to {what}")));
     }
     let message = format!("has to {what}, which this need not");
-    Ok(Some(Residual { refusal: Refusal::new("mapping/not-proven", message, None), constraint }))
+    Ok(Some(Residual { refusal: Refusal::new("mapping/not-proven", message, help), constraint }))
 }
 
 fn within(source: &Kind, target: &Kind) -> Result<Option<Residual>, Refusal> {

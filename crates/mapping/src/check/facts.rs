@@ -1,9 +1,9 @@
-//! What a condition proves: `!= null`, `== 'X'`, `in […]`, joined by `and`, hold in all that it guards.
+//! What a condition proves: `!= null`, `== 'X'`, `in […]`, `matches`, joined by `and`, hold in all that it guards.
 
 use tieline_schema::types::{Kind, Type};
 
 use super::Checker;
-use crate::ast::{Comparison, Expr, ExprKind, Path, Step};
+use crate::ast::{Argument, Call, Comparison, Expr, ExprKind, Path, Step};
 
 /// What is known of the value at a path.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +25,8 @@ pub(crate) enum Known {
     OneOf(Vec<String>),
     /// It is none of these.
     NoneOf(Vec<String>),
+    /// It matches this pattern, and is not null.
+    Matches(String),
 }
 
 impl Checker {
@@ -49,7 +51,7 @@ impl Checker {
             fact.name.as_deref() == name
                 && fact.steps.starts_with(steps)
                 && match fact.known {
-                    Known::NotNull | Known::OneOf(_) => true,
+                    Known::NotNull | Known::OneOf(_) | Known::Matches(_) => true,
                     Known::NoneOf(_) => false,
                 }
         })
@@ -63,7 +65,8 @@ impl Checker {
                 (Known::OneOf(only), Some(values)) => values.retain(|v| only.contains(v)),
                 (Known::OneOf(only), none) => *none = Some(only.clone()),
                 (Known::NoneOf(without), Some(values)) => values.retain(|v| !without.contains(v)),
-                (Known::NoneOf(_) | Known::NotNull, _) => {}
+                (Known::Matches(pattern), None) => text.pattern = Some(pattern.clone()),
+                (Known::NoneOf(_) | Known::NotNull | Known::Matches(_), _) => {}
             }
         }
     }
@@ -86,7 +89,18 @@ fn collect(condition: &Expr, truth: bool, facts: &mut Vec<Fact>) {
             let (Some(path), Some(texts)) = (path(value), texts) else { return };
             push(path, if truth { Known::OneOf(texts) } else { Known::NoneOf(texts) }, facts);
         }
+        ExprKind::Call(call) if truth => matches(call, facts),
         _proves_nothing => {}
+    }
+}
+
+/// `.code | matches('^[A-Z]{2}$')`
+fn matches(call: &Call, facts: &mut Vec<Fact>) {
+    if let ("matches", Some(path), [Argument::Expr(pattern)]) =
+        (call.name.as_str(), path(&call.input), &*call.arguments)
+        && let Some(pattern) = text(pattern)
+    {
+        push(path, Known::Matches(pattern), facts);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use tieline_schema::contract::Validator;
 use tieline_schema::types::{Kind, Text, Type};
 
 use super::{Applied, Body, Function, Given, Misuse, Use, on_text};
@@ -73,6 +74,14 @@ pub(super) const TEXT: &[Function] = &[
         doc: "Whether a text begins with another.",
         example: ("'invoice.paid' | starts_with('invoice.')", "true"),
         body: Body::Plain(|u| about(u, |t, start| t.starts_with(start))),
+    },
+    Function {
+        name: "matches",
+        signature: "text | matches('pattern') → true or false",
+        doc: "Whether a text matches a pattern as contracts write them (ECMA-262; anywhere in the text, unless it says `^` \
+              and `$`). Where a condition says so, a contract's demand for the same pattern is proven.",
+        example: ("'DE' | matches('^[A-Z]{2}$')", "true"),
+        body: Body::Plain(matches),
     },
     Function {
         name: "translate",
@@ -165,6 +174,24 @@ fn replace(u: &Use<'_>) -> Result<Applied, Misuse> {
     let (what, by) = (what.to_string(), by.to_string());
     let code = on_text(move |t| Ok(if t.contains(&*what) { Cow::Owned(t.replace(&*what, &by)) } else { t }));
     Ok(Applied { kind: Kind::Text(Text { max_length, ..Text::default() }), nullable: false, code })
+}
+
+/// By the contracts' own engine, so that what matches here matches there.
+fn matches(u: &Use<'_>) -> Result<Applied, Misuse> {
+    u.wants_text()?;
+    let [Given::Constant(Val::Text(pattern), span)] = u.given else { return Err(Misuse::Arguments) };
+    let schema = serde_json::json!({ "type": "string", "pattern": pattern });
+    let validator = Validator::compile(schema).map_err(|_| {
+        let help = Some("contracts write them so, ECMA-262: `'^[A-Z]{2}$'`".to_owned());
+        Misuse::Argument { message: "this is no pattern".to_owned(), span: *span, help }
+    })?;
+    let code = Code::one(move |value| match value {
+        Val::Text(text) => {
+            Ok(Val::Boolean(validator.violations(&serde_json::Value::String(text.into_owned())).is_empty()))
+        }
+        other => Ok(other),
+    });
+    Ok(Applied { kind: Kind::Boolean, nullable: false, code })
 }
 
 fn split(u: &Use<'_>) -> Result<Applied, Misuse> {
