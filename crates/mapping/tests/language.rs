@@ -1,0 +1,253 @@
+//! docs/reference/mapping-language.md, sentence by sentence, where no test nearer to the code holds it. Each test has the
+//! sentence's words for a name.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use serde_json::{Value, json};
+use tieline_mapping::{Bounds, Compiler, Severity, Target, yaml};
+use tieline_schema::contract::Validator;
+
+/// What events are made of.
+fn event() -> Value {
+    json!({ "type": "object", "required": ["id", "title", "n", "amount", "at", "lines", "stage"], "properties": {
+        "id": { "type": "string" }, "title": { "type": "string" }, "odd name": { "type": "string" },
+        "n": { "type": "integer" }, "big": { "type": "integer" },
+        "amount": { "type": "number", "multipleOf": 0.01 }, "code": { "type": "string" }, "note": { "type": ["string", "null"] },
+        "at": { "type": "string", "format": "date-time" }, "later": { "type": ["string", "null"], "format": "date-time" },
+        "stage": { "enum": ["OPEN", "WON", "LOST"] },
+        "lines": { "type": "array", "items": { "type": "object", "required": ["sku", "quantity"], "properties": {
+            "sku": { "type": "string" }, "quantity": { "type": "integer" } } } } } })
+}
+
+fn an_event() -> Value {
+    json!({ "id": "d-1", "title": "Größe", "odd name": "odd", "n": 7, "big": i64::MAX, "amount": 125_000.5, "code": "DE", "note": null,
+        "at": "2026-03-31T22:30:00Z", "later": null, "stage": "WON",
+        "lines": [{ "sku": "a", "quantity": 1 }, { "sku": "b", "quantity": 0 }, { "sku": "a", "quantity": 3 }] })
+}
+
+/// A definition: a mapping to a contract with these properties, all optional, and what stands beside it.
+struct Definition<'a> {
+    when: &'a str,
+    properties: Value,
+    body: &'a str,
+    residual: &'a str,
+}
+
+/// The codes of what is wrong, or what comes of the event.
+fn run(definition: &Definition<'_>) -> Result<Result<Value, String>, Vec<&'static str>> {
+    let event = Validator::compile(event()).unwrap();
+    let required: Vec<&String> = Vec::new();
+    let properties = &definition.properties;
+    let contract =
+        json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties });
+    let contract = Validator::compile(contract).unwrap();
+    let mut compiler = Compiler::new(event.ty.clone(), "the event".to_owned());
+    compiler.tables(&yaml::parse("stage: { OPEN: open, WON: won }\nall: { WON: won, otherwise: other }").unwrap());
+    let when = yaml::parse(&format!("when: {}", definition.when)).unwrap();
+    let _ = compiler.filter(when.get("when").unwrap());
+    let residual = yaml::parse(definition.residual).unwrap();
+    let body = yaml::parse(definition.body).unwrap();
+    let target = Target::Contract(&contract.ty, "the contract");
+    let mapping = compiler.mapping(&body, target, Some(&residual).filter(|_| !definition.residual.is_empty()));
+    let (layout, problems) = compiler.finish();
+    let errors: Vec<&'static str> = problems.iter().filter(|p| p.severity == Severity::Error).map(|p| p.code).collect();
+    let Some(mapping) = mapping.filter(|_| errors.is_empty()) else { return Err(errors) };
+    let event = an_event();
+    let bounds = Bounds::default();
+    let frame = layout.read_json(&event, &bounds).unwrap();
+    let mut out = Vec::new();
+    let written = mapping.write(&frame, &[], &bounds, &mut out).map_err(|e| e.to_string());
+    Ok(written.map(|()| serde_json::from_slice(&out).unwrap()))
+}
+
+/// What a mapping to one property makes.
+#[track_caller]
+fn check(property: Value, body: &str, expect: Value) {
+    let definition = Definition { when: "true", properties: json!({ "a": property }), body, residual: "" };
+    assert_eq!(run(&definition), Ok(Ok(expect)), "{body}");
+}
+
+/// What is wrong with it.
+#[track_caller]
+fn check_error(property: Value, body: &str, code: &str) {
+    let definition = Definition { when: "true", properties: json!({ "a": property }), body, residual: "" };
+    let problems = run(&definition).expect_err(body);
+    assert!(problems.contains(&code), "{body}: {problems:?}");
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+#[test]
+fn a_plain_scalar_is_an_expression_and_a_quoted_or_block_scalar_is_text() {
+    check(text(), "a: .id", json!({ "a": "d-1" }));
+    check(text(), "a: \".id\"", json!({ "a": ".id" }));
+    check(text(), "a: '.id'", json!({ "a": ".id" }));
+    check(text(), "a: |\n  .id\n  and more\n", json!({ "a": ".id\nand more\n" }));
+    check_error(text(), "a: planned", "mapping/syntax");
+}
+
+#[test]
+fn a_hole_is_an_expression_and_a_brace_itself_is_written_twice() {
+    check(text(), "a: \"{.id}: {.title | upper}\"", json!({ "a": "d-1: GRÖSSE" }));
+    check(text(), "a: \"{{{.id}}}\"", json!({ "a": "{d-1}" }));
+}
+
+#[test]
+fn fields_below_make_a_record_and_a_loop_makes_a_list() {
+    let record = json!({ "type": "object", "properties": { "b": { "type": "string" } } });
+    check(record.clone(), "a: { b: .id }", json!({ "a": { "b": "d-1" } }));
+    let list = json!({ "type": "array", "items": record });
+    let looped = "a:\n  - for: $line in .lines\n    b: $line.sku";
+    check(list.clone(), looped, json!({ "a": [{ "b": "a" }, { "b": "b" }, { "b": "a" }] }));
+    let some = "a:\n  - for: $line in .lines\n    when: $line.quantity > 0\n    b: $line.sku";
+    check(list, some, json!({ "a": [{ "b": "a" }, { "b": "a" }] }));
+}
+
+#[test]
+fn for_and_when_are_fields_where_they_are_quoted() {
+    let record =
+        json!({ "type": "object", "properties": { "for": { "type": "string" }, "when": { "type": "string" } } });
+    check(record.clone(), "a: { \"for\": .id, 'when': .id }", json!({ "a": { "for": "d-1", "when": "d-1" } }));
+    check_error(record, "a: { for: .id }", "mapping/syntax");
+}
+
+#[test]
+fn a_path_is_quoted_where_its_name_is_odd_and_a_dash_belongs_to_a_name() {
+    let definition =
+        |body| Definition { when: ".'odd name' != null", properties: json!({ "a": text() }), body, residual: "" };
+    assert_eq!(run(&definition("a: .'odd name'")), Ok(Ok(json!({ "a": "odd" }))));
+    check_error(json!({ "type": "integer" }), "a: .n-1", "mapping/unknown-field");
+    check(json!({ "type": "integer" }), "a: .n - 1", json!({ "a": 6 }));
+}
+
+#[test]
+fn brackets_take_a_field_of_each_item() {
+    check(json!({ "type": "array", "items": text() }), "a: .lines[].sku", json!({ "a": ["a", "b", "a"] }));
+    check(text(), "a: .lines[].sku | distinct | join('+')", json!({ "a": "a+b" }));
+}
+
+#[test]
+fn literals_are_texts_numbers_truth_values_and_null() {
+    for (literal, value) in [
+        ("42", json!(42)),
+        ("0.19", json!(0.19)),
+        ("true", json!(true)),
+        ("false", json!(false)),
+        ("null", Value::Null),
+        // A quote at the front would make the scalar a text.
+        ("('it''s')", json!("it's")),
+    ] {
+        check(json!({}), &format!("a: {literal}"), json!({ "a": value }));
+    }
+}
+
+#[test]
+fn the_bar_binds_weakest_then_or_and_not_comparisons_defaults_sums_and_products() {
+    let whole = json!({ "type": "integer" });
+    check(whole.clone(), "a: .n + 2 * 3", json!({ "a": 13 }));
+    check(whole.clone(), "a: (.n + 2) * 3", json!({ "a": 27 }));
+    check(text(), "a: .note ?? 'Ab' | lower", json!({ "a": "ab" }));
+    check(whole.clone(), "a: if not .n > 5 or .n == 7 and .id == 'd-1' then 1 else 2", json!({ "a": 1 }));
+    check(whole.clone(), "a: if .n ?? 1 == 7 then 1 else 2", json!({ "a": 1 }));
+    check_error(whole.clone(), "a: if 1 < .n < 9 then 1 else 2", "mapping/syntax");
+    check_error(whole, "a: if .stage == 'WUN' then 1 else 2", "mapping/never-equal");
+    check(text(), "a: .later ?? .at | date(Europe/Berlin) | text", json!({ "a": "2026-04-01" }));
+}
+
+#[test]
+fn arithmetic_is_exact_and_what_overflows_is_a_dead_letter() {
+    check(json!({ "type": "number" }), "a: .amount * 3 + 0.01", json!({ "a": 375_001.51 }));
+    let definition = |body| Definition {
+        when: ".big != null",
+        properties: json!({ "a": { "type": "integer" } }),
+        body,
+        residual: "a: dead-letter",
+    };
+    let refused = run(&definition("a: .big + .n")).unwrap().unwrap_err();
+    assert!(refused.contains("beyond the numbers"), "{refused}");
+}
+
+#[test]
+fn null_is_left_out_written_or_an_error_as_the_target_has_it() {
+    check(text(), "a: .note", json!({}));
+    check(json!({ "type": ["string", "null"] }), "a: .note", json!({ "a": null }));
+    let inner = |body: &str| format!("a: {{ b: {body} }}");
+    let required = json!({ "type": "object", "required": ["b"], "properties": { "b": { "type": "string" } } });
+    check_error(required.clone(), &inner(".note"), "mapping/null-refused");
+    check(required.clone(), &inner(".note ?? 'none'"), json!({ "a": { "b": "none" } }));
+    let narrowed =
+        |when| Definition { when, properties: json!({ "a": required.clone() }), body: "a: { b: .note }", residual: "" };
+    assert!(run(&narrowed(".note != null")).is_ok());
+    assert!(run(&narrowed(".note == 'x'")).is_ok());
+    assert!(run(&narrowed(".note in ['x', 'y'] and .n > 0")).is_ok());
+    assert!(run(&narrowed(".note != null or .n > 0")).is_err());
+}
+
+#[test]
+fn null_goes_through_every_function_untouched() {
+    check(json!({ "type": ["string", "null"] }), "a: .note | upper | truncate(3) | trim", json!({ "a": null }));
+}
+
+#[test]
+fn each_value_that_can_come_needs_a_row_or_the_table_an_otherwise() {
+    check_error(text(), "a: .stage | translate(stage)", "mapping/no-translation");
+    check(text(), "a: .stage | translate(all)", json!({ "a": "won" }));
+    check_error(json!({ "enum": ["won"] }), "a: .stage | translate(all)", "mapping/not-accepted");
+}
+
+#[test]
+fn a_constraint_is_proven_refuted_or_residual_and_a_residual_that_is_owned_is_checked_on_each_event() {
+    let short = json!({ "type": "string", "maxLength": 2 });
+    check(short.clone(), "a: .title | truncate(2)", json!({ "a": "Gr" }));
+    check_error(short.clone(), "a: \"long\"", "mapping/too-long");
+    check_error(short.clone(), "a: .title", "mapping/too-long");
+    let owned =
+        |body| Definition { when: "true", properties: json!({ "a": short.clone() }), body, residual: "a: dead-letter" };
+    assert_eq!(run(&owned("a: .title")), Ok(Err("`a` has 5 characters, and 2 are the most".to_owned())));
+    let list = json!({ "type": "array", "items": { "type": "object", "properties": { "q": { "type": "integer", "minimum": 1 } } } });
+    let definition = Definition {
+        when: "true",
+        properties: json!({ "a": list }),
+        body: "a:\n  - for: $line in .lines\n    q: $line.quantity",
+        residual: "a[].q: dead-letter",
+    };
+    assert_eq!(run(&definition), Ok(Err("`a[].q` is less than 1".to_owned())));
+}
+
+#[test]
+fn a_condition_that_matches_a_pattern_proves_it() {
+    let properties = || json!({ "a": { "type": "string", "pattern": "^[A-Z]{2}$" } });
+    let narrowed = |when| Definition { when, properties: properties(), body: "a: .code", residual: "" };
+    assert_eq!(run(&narrowed(".code != null and (.code | matches('^[A-Z]{2}$'))")), Ok(Ok(json!({ "a": "DE" }))));
+    assert_eq!(run(&narrowed(".code != null and (.code | matches('^[A-Z]$'))")), Err(vec!["mapping/not-proven"]));
+    assert_eq!(
+        run(&narrowed(".code != null and not (.code | matches('^[A-Z]{2}$'))")),
+        Err(vec!["mapping/not-proven"])
+    );
+    check_error(text(), "a: if (.id | matches('(')) then 'AA' else 'BB'", "mapping/wrong-argument");
+}
+
+#[test]
+fn types_never_convert_by_themselves() {
+    check(json!({ "type": "string", "format": "date-time" }), "a: .at", json!({ "a": "2026-03-31T22:30:00Z" }));
+    check(json!({ "type": "number" }), "a: .amount", json!({ "a": 125_000.5 }));
+    check_error(json!({ "type": "string", "format": "date" }), "a: .at", "mapping/timestamp-as-date");
+    check_error(text(), "a: .n", "mapping/wrong-type");
+    check_error(json!({ "type": "integer" }), "a: .id", "mapping/wrong-type");
+    check_error(json!({ "type": "integer" }), "a: .amount", "mapping/wrong-type");
+}
+
+#[test]
+fn an_expression_has_at_most_16_kib_and_64_operators_and_nests_at_most_32_deep() {
+    let whole = || json!({ "type": "integer" });
+    // The expression itself is the first level.
+    let nested = |parentheses: usize| format!("a: {}.n{}", "(".repeat(parentheses), ")".repeat(parentheses));
+    check(whole(), &nested(31), json!({ "a": 7 }));
+    check_error(whole(), &nested(32), "mapping/syntax");
+    check(whole(), &format!("a: .n{}", " + 0".repeat(64)), json!({ "a": 7 }));
+    check_error(whole(), &format!("a: .n{}", " + 0".repeat(65)), "mapping/syntax");
+    check(text(), &format!("a: if true then '{}' else ''", "x".repeat(16_000)), json!({ "a": "x".repeat(16_000) }));
+    check_error(text(), &format!("a: if true then '{}' else ''", "x".repeat(16 * 1024)), "mapping/syntax");
+}
