@@ -1,5 +1,8 @@
 //! Publishing: an event is published when all in-sync replicas have it, and not before.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -9,10 +12,14 @@ use tieline_schema::cloudevents::Attributes;
 
 use super::settings::{ConnectError, Connection, producer_settings};
 
-/// An idempotent producer with `acks=all`.
+/// An idempotent producer with `acks=all`. Clones share its client.
+///
+/// An idempotent client that has lost track of its sequence is broken for good, and refuses whatever it is given: it is
+/// replaced. What it had under way then was not acknowledged, and whoever published that is told so.
 #[derive(Clone)]
 pub struct EventProducer {
-    client: FutureProducer<Faults>,
+    config: ClientConfig,
+    client: Arc<RwLock<FutureProducer<Faults>>>,
 }
 
 /// Why a record was not acknowledged.
@@ -57,7 +64,9 @@ impl EventProducer {
     /// # Errors
     /// When the settings are refused.
     pub fn new(connection: &Connection) -> Result<Self, ConnectError> {
-        Ok(Self { client: producer_settings(connection)?.create_with_context(Faults)? })
+        let config = producer_settings(connection)?;
+        let client = config.create_with_context(Faults)?;
+        Ok(Self { config, client: Arc::new(RwLock::new(client)) })
     }
 
     /// Publishes an event and waits for the acknowledgement: its partition and offset.
@@ -83,7 +92,7 @@ impl EventProducer {
     /// When it is not acknowledged.
     pub async fn put(&self, record: FutureRecord<'_, [u8], [u8]>) -> Result<(i32, i64), PublishError> {
         let topic = record.topic;
-        match self.client.send(record, Timeout::After(std::time::Duration::from_secs(5))).await {
+        match self.usable().send(record, Timeout::After(std::time::Duration::from_secs(5))).await {
             Ok(delivery) => Ok((delivery.partition, delivery.offset)),
             Err((error, _)) => Err(judge(topic, error)),
         }
@@ -92,7 +101,28 @@ impl EventProducer {
     /// Waits for what is under way, at most this long.
     pub fn flush(&self, at_most: std::time::Duration) {
         // What is left then is not acknowledged, and whoever waits for it is told so.
-        let _ = self.client.flush(Timeout::After(at_most));
+        let _ = self.usable().flush(Timeout::After(at_most));
+    }
+
+    /// The client, or a new one in the place of one that is broken for good.
+    fn usable(&self) -> FutureProducer<Faults> {
+        let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if client.client().fatal_error().is_none() {
+            return client;
+        }
+        let mut current = self.client.write().unwrap_or_else(PoisonError::into_inner);
+        // Of all who found it broken, the first replaces it.
+        let Some((_, reason)) = current.client().fatal_error() else { return current.clone() };
+        match self.config.create_with_context(Faults) {
+            Ok(client) => {
+                tracing::error!(reason, "Kafka's client was broken for good, and is replaced");
+                *current = client;
+            }
+            Err(error) => {
+                tracing::error!(reason, %error, "Kafka's client is broken for good, and no new one can be made")
+            }
+        }
+        current.clone()
     }
 }
 

@@ -11,6 +11,8 @@ use apache_avro::types::Value as Avro;
 use futures_util::future::join_all;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
+use rdkafka::producer::{BaseProducer, FutureRecord, Producer as _};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use tieline_bus::{Bus, Environment, Secret};
@@ -394,4 +396,24 @@ async fn a_producer_whose_schema_nobody_applied_does_not_start() {
 
     registry.fault(tieline_sandbox::registry::Fault::Failing(503));
     assert!(matches!(start().await.unwrap_err(), StartError::Registry(_)), "it is there, for all we know");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_broken_for_good_is_replaced() {
+    let owner: BaseProducer = ClientConfig::new().set("test.mock.num.brokers", "1").create().unwrap();
+    let broker = owner.client().mock_cluster().unwrap();
+    broker.create_topic(TOPIC, 1, 1).unwrap();
+    let kafka = tieline_bus::Kafka {
+        brokers: broker.bootstrap_servers(),
+        settings: BTreeMap::new(),
+        partitions: 1,
+        replication: 1,
+    };
+    let events = EventProducer::new(&Connection { kafka, embedded: true }).unwrap();
+    let put = || events.put(FutureRecord::to(TOPIC).key(b"D-1".as_slice()).payload(b"{}".as_slice()));
+    put().await.unwrap();
+    // What an idempotent client cannot get over: its sequence and the broker's are two.
+    broker.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER]);
+    put().await.unwrap_err();
+    within(Duration::from_secs(10), put()).await.unwrap();
 }
