@@ -94,14 +94,20 @@ impl Publisher {
     /// # Errors
     /// When the broker does not acknowledge in time.
     pub async fn accept(&self, delivery: Delivery) -> Result<Accepted, NotAccepted> {
+        let accepted = self.take(&delivery).await?;
+        // Only now: what was not accepted comes again, and is not a repeated delivery then.
         self.note_repeat(&delivery);
-        let made = match self.make(&delivery) {
+        Ok(accepted)
+    }
+
+    async fn take(&self, delivery: &Delivery) -> Result<Accepted, NotAccepted> {
+        let made = match self.make(delivery) {
             Ok(Some(made)) => made,
             Ok(None) => {
                 self.metrics.count_published(&self.producer.name, "ignored");
                 return Ok(Accepted::Ignored);
             }
-            Err(reason) => return self.bury(&delivery, reason).await,
+            Err(reason) => return self.bury(delivery, reason).await,
         };
         let event = &made.rule.event;
         match self.events.publish(&event.topic, made.key.as_bytes(), &made.attributes, &made.value).await {
@@ -110,7 +116,7 @@ impl Publisher {
                 self.tell(&made.attributes, || What::Published { topic: event.topic.clone(), partition, offset });
                 Ok(Accepted::Published { event_id: made.attributes.id, event: event.name.clone() })
             }
-            Err(refused @ PublishError::Refused { .. }) => self.bury(&delivery, refused.to_string()).await,
+            Err(refused @ PublishError::Refused { .. }) => self.bury(delivery, refused.to_string()).await,
             Err(error @ PublishError::NotAcknowledged { .. }) => Err(self.not_accepted(&error)),
         }
     }
