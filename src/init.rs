@@ -34,7 +34,9 @@ const FILES: [(&str, &str); 10] = [
 /// When a file is there already, or cannot be written.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let dir = &options.dir;
-    let name = dir.file_name().and_then(|n| n.to_str()).unwrap_or("bus").to_lowercase();
+    // `.` has a name too.
+    let whole = std::path::absolute(dir).context("cannot tell where this is")?;
+    let name = whole.file_name().and_then(|n| n.to_str()).unwrap_or("bus").to_lowercase();
     let name_ok = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if !name_ok {

@@ -8,8 +8,9 @@ mod senders;
 mod stand_ins;
 mod timeline;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -54,6 +55,8 @@ struct Running {
     wiring: Arc<Wiring>,
     systems: Arc<Systems>,
     addresses: Addresses,
+    /// A body to try a producer with.
+    bodies: BTreeMap<String, PathBuf>,
 }
 
 /// Where things listen.
@@ -65,7 +68,7 @@ struct Addresses {
     admin: String,
     /// Signs a body as a system would, and sends it to a producer's webhook: `POST /send/PRODUCER`.
     senders: String,
-    systems: std::collections::BTreeMap<String, String>,
+    systems: BTreeMap<String, String>,
 }
 
 /// Runs the bus until it is told to stop.
@@ -116,8 +119,8 @@ async fn run_services(
         systems: systems.names().filter_map(|n| Some((n.to_owned(), systems.base_url(n)?))).collect(),
     };
     place::write_addresses(dir, &addresses)?;
-    place::write_bodies(dir, &wiring.bus)?;
-    let running = Running { wiring: Arc::clone(&wiring), systems, addresses };
+    let bodies = place::write_bodies(dir, &wiring.bus)?;
+    let running = Running { wiring: Arc::clone(&wiring), systems, addresses, bodies };
     print(&place.banner(&running.wiring.bus));
     print(&timeline::addresses(&running.addresses));
 
@@ -154,7 +157,7 @@ async fn play(options: &Options, running: &Running, stop: watch::Receiver<Stop>)
     if options.once {
         return result;
     }
-    print(&timeline::invitation(&running.addresses, &running.wiring.bus));
+    print(&timeline::invitation(running));
     stopped(stop, Stop::Drain).await;
     result
 }

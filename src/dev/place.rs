@@ -1,7 +1,8 @@
 //! Where a development bus lives: a broker of one of three kinds, and a registry.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use tieline_bus::{Bus, Credential};
@@ -120,25 +121,28 @@ pub fn write_addresses(dir: &Path, addresses: &Addresses) -> anyhow::Result<()> 
         .with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Writes a body to try each producer with: that of its first case. A producer without a case has none.
+/// Writes a body to try each producer with, that of its first case that ends in an event, and says where. A producer without
+/// such a case has none.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write_bodies(dir: &Path, bus: &Bus) -> anyhow::Result<()> {
+pub fn write_bodies(dir: &Path, bus: &Bus) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+    let mut bodies = BTreeMap::new();
     for name in bus.producers.keys() {
         if let Some(body) = first_body(&dir.join("producers").join(name).join("cases")) {
             let file = dir.join(".tieline").join(format!("{name}.json"));
             std::fs::write(&file, format!("{}\n", serde_json::to_string_pretty(&body)?))
                 .with_context(|| format!("cannot write {}", file.display()))?;
+            bodies.insert(name.clone(), file);
         }
     }
-    Ok(())
+    Ok(bodies)
 }
 
 fn first_body(cases: &Path) -> Option<serde_json::Value> {
     let mut files: Vec<_> = std::fs::read_dir(cases).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.sort();
-    files.iter().rev().find_map(|file| {
+    files.iter().find_map(|file| {
         let case = tieline_mapping::yaml::parse(&std::fs::read_to_string(file).ok()?).ok()?;
         // A case that expects no event would show nothing.
         case.get("expect")?.get("event")?;

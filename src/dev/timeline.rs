@@ -1,6 +1,5 @@
 //! What happens, told a line each.
 
-use tieline_bus::Bus;
 use tieline_runtime::happening::{Happening, What};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
@@ -76,15 +75,16 @@ pub fn addresses(addresses: &Addresses) -> String {
 }
 
 /// What to try.
-pub fn invitation(addresses: &Addresses, bus: &Bus) -> String {
-    let producer = bus.producers.keys().next().map_or("NAME", String::as_str);
-    let system = addresses.systems.iter().next();
-    let fault = system.map_or_else(String::new, |(_, url)| {
-        format!("  curl -sS -X PUT {url}/_sandbox/faults -d '{{\"outage\": true}}'    # and '{{}}' to heal it\n")
-    });
-    format!(
-        "\nTry it from another shell:\n  curl -sS {}/send/{producer} --data @.tieline/{producer}.json\n{fault}  \
-         curl -sS {}/stuck\nCtrl-C ends it.\n",
-        addresses.senders, addresses.admin
-    )
+pub fn invitation(running: &Running) -> String {
+    let Addresses { senders, admin, systems, .. } = &running.addresses;
+    let mut text = "\nTry it from another shell:\n".to_owned();
+    for (producer, body) in &running.bodies {
+        text.push_str(&format!("  curl -sS {senders}/send/{producer} --data @{}\n", body.display()));
+    }
+    if let Some(url) = systems.values().next() {
+        let fault = "'{\"outage\": true}'    # and '{}' to heal it";
+        text.push_str(&format!("  curl -sS -X PUT {url}/_sandbox/faults -d {fault}\n"));
+    }
+    text.push_str(&format!("  curl -sS {admin}/stuck\nCtrl-C ends it.\n"));
+    text
 }

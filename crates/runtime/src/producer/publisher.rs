@@ -126,7 +126,11 @@ impl Publisher {
         let Source::Webhook(webhook) = &self.producer.source;
         let violations = webhook.contract.violations(&delivery.json);
         if !violations.is_empty() {
-            let places: Vec<String> = violations.iter().map(|v| format!("{} {}", v.pointer, v.message)).collect();
+            let places: Vec<String> = violations
+                .iter()
+                // The pointer to the whole body is empty.
+                .map(|v| format!("{} {}", if v.pointer.is_empty() { "it" } else { &v.pointer }, v.message))
+                .collect();
             return Err(format!("the body breaks its contract: {}", places.join("; ")));
         }
         let frame = self.producer.layout.read_json(&delivery.json, &BOUNDS).map_err(|e| e.to_string())?;
