@@ -130,7 +130,8 @@ fn sum(u: &Use<'_>) -> Result<Applied, Misuse> {
 
 fn distinct(u: &Use<'_>) -> Result<Applied, Misuse> {
     u.none()?;
-    item(u)?;
+    let item = Box::new(item(u)?.clone());
+    let Kind::List { min_items, max_items, .. } = u.input.kind else { return Err(u.wants("a list")) };
     let code = Code::one(|value| match value {
         Val::Items(items) => {
             let mut once: Vec<Val<'_>> = Vec::with_capacity(items.len());
@@ -149,5 +150,6 @@ fn distinct(u: &Use<'_>) -> Result<Applied, Misuse> {
         }
         other => Ok(other),
     });
-    Ok(Applied { kind: u.input.kind.clone(), nullable: false, code })
+    // All can be the same.
+    Ok(Applied { kind: Kind::List { item, min_items: min_items.min(1), max_items }, nullable: false, code })
 }
