@@ -11,24 +11,33 @@ struct Unmet {
     count: usize,
     /// Whether a pair has yet to meet, by both numbers.
     pairs: Vec<bool>,
+    /// How many each choice has yet to meet.
+    open: Vec<usize>,
 }
 
 impl Unmet {
     /// All pairs between the columns; each column is a range of numbers.
     fn new(columns: &[std::ops::Range<usize>]) -> Self {
         let count = columns.last().map_or(0, |c| c.end);
-        let mut unmet = Self { count, pairs: vec![false; count * count] };
+        let mut unmet = Self { count, pairs: vec![false; count * count], open: vec![0; count] };
         for (at, a) in columns.iter().enumerate() {
             for (x, y) in columns[..at].iter().flat_map(|b| b.clone()).flat_map(|y| a.clone().map(move |x| (x, y))) {
-                unmet.set(x, y, true);
+                unmet.pairs[x * count + y] = true;
+                unmet.pairs[y * count + x] = true;
+                unmet.open[x] += 1;
+                unmet.open[y] += 1;
             }
         }
         unmet
     }
 
-    fn set(&mut self, x: usize, y: usize, unmet: bool) {
-        self.pairs[x * self.count + y] = unmet;
-        self.pairs[y * self.count + x] = unmet;
+    fn meet(&mut self, x: usize, y: usize) {
+        if self.has(x, y) {
+            self.pairs[x * self.count + y] = false;
+            self.pairs[y * self.count + x] = false;
+            self.open[x] -= 1;
+            self.open[y] -= 1;
+        }
     }
 
     fn has(&self, x: usize, y: usize) -> bool {
@@ -39,9 +48,8 @@ impl Unmet {
     fn best(&self, column: std::ops::Range<usize>, row: &[usize]) -> usize {
         let first = column.start;
         let met = |x: usize| row.iter().filter(|y| self.has(x, **y)).count();
-        let open = |x: usize| self.pairs[x * self.count..(x + 1) * self.count].iter().filter(|p| **p).count();
         // The first of the best, so that the same columns give the same rows.
-        column.max_by_key(|x| (met(*x), open(*x), std::cmp::Reverse(*x))).unwrap_or(first)
+        column.max_by_key(|x| (met(*x), self.open[*x], std::cmp::Reverse(*x))).unwrap_or(first)
     }
 }
 
@@ -56,13 +64,13 @@ pub(super) fn rows(choices: &[Vec<Choice>]) -> Vec<Vec<Choice>> {
     let mut unmet = Unmet::new(&columns);
     let mut rows = Vec::new();
     while rows.len() < ROWS_MAX {
-        let Some(first) = unmet.pairs.iter().position(|p| *p).map(|at| at / unmet.count) else { break };
+        let Some(first) = unmet.open.iter().position(|open| *open > 0) else { break };
         let mut row = vec![first];
         for column in columns.iter().filter(|c| !c.contains(&first)) {
             row.push(unmet.best(column.clone(), &row));
         }
         for (at, x) in row.iter().enumerate() {
-            row[..at].iter().for_each(|y| unmet.set(*x, *y, false));
+            row[..at].iter().for_each(|y| unmet.meet(*x, *y));
         }
         row.sort_unstable();
         let choice = |(number, (range, column)): (&usize, (&std::ops::Range<usize>, &&Vec<Choice>))| {
