@@ -17,6 +17,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tieline_delivery::{CommitId, CommitOffset};
 use tokio::sync::mpsc;
 
+use super::faults::Faults;
 use super::fetch::Membership;
 use super::settings::{ConnectError, Connection, producer_settings};
 
@@ -223,11 +224,12 @@ fn put(producer: &ThreadedProducer<Undelivered>, records: &[StateRecord]) -> Res
 #[derive(Debug, Default)]
 struct Undelivered {
     count: AtomicU64,
+    faults: Faults,
 }
 
 impl ClientContext for Undelivered {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(error = %error, reason, "Kafka's client reports a fault");
+        self.faults.tell("commits", &error, reason);
     }
 }
 

@@ -17,6 +17,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
 use super::Record;
+use super::faults::Faults;
 use super::settings::{ConnectError, Connection, consumer_settings};
 
 /// Batches of records between the thread and the loop. Small: the window of the core is what bounds memory.
@@ -135,6 +136,7 @@ pub struct Membership {
     events: mpsc::Sender<FetchEvent>,
     topic: String,
     drain: Duration,
+    faults: Faults,
 }
 
 impl std::fmt::Debug for Fetcher {
@@ -155,7 +157,7 @@ impl Fetcher {
         drain: Duration,
     ) -> Result<(Self, mpsc::Receiver<FetchEvent>), ConnectError> {
         let (events, receiver) = mpsc::channel(CHANNEL_BATCHES);
-        let context = Membership { events, topic: topic.to_owned(), drain };
+        let context = Membership { events, topic: topic.to_owned(), drain, faults: Faults::default() };
         let client: BaseConsumer<Membership> = consumer_settings(connection, group)?.create_with_context(context)?;
         client.subscribe(&[topic])?;
         let client = Arc::new(client);
@@ -287,7 +289,7 @@ impl Poller {
                 | RDKafkaErrorCode::Fatal,
             ) => Some(FetchEvent::Failed { error }),
             _ => {
-                tracing::warn!(topic, error = %error, "Kafka's client reports a passing fault");
+                self.client.context().faults.tell(&topic, &error, "it gets over this by itself");
                 None
             }
         }
@@ -296,7 +298,7 @@ impl Poller {
 
 impl ClientContext for Membership {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(topic = self.topic, error = %error, reason, "Kafka's client reports a fault");
+        self.faults.tell(&self.topic, &error, reason);
     }
 }
 

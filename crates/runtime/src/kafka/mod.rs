@@ -2,6 +2,7 @@
 //! waits for acknowledgements, and commits that are one transaction.
 
 mod commit;
+mod faults;
 mod fetch;
 mod publish;
 mod settings;

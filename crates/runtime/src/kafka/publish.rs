@@ -3,13 +3,13 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::util::Timeout;
 use tieline_schema::cloudevents::Attributes;
 
+use super::faults::Faults;
 use super::settings::{ConnectError, Connection, producer_settings};
 
 /// An idempotent producer with `acks=all`. Clones share its client.
@@ -43,15 +43,6 @@ pub enum PublishError {
     },
 }
 
-/// Logs what the client says of itself, since a wrong password shows nowhere else.
-pub(super) struct Faults;
-
-impl ClientContext for Faults {
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(error = %error, reason, "Kafka's client reports a fault");
-    }
-}
-
 impl std::fmt::Debug for EventProducer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("EventProducer")
@@ -65,7 +56,7 @@ impl EventProducer {
     /// When the settings are refused.
     pub fn new(connection: &Connection) -> Result<Self, ConnectError> {
         let config = producer_settings(connection)?;
-        let client = config.create_with_context(Faults)?;
+        let client = config.create_with_context(Faults::default())?;
         Ok(Self { config, client: Arc::new(RwLock::new(client)) })
     }
 
@@ -113,7 +104,7 @@ impl EventProducer {
         let mut current = self.client.write().unwrap_or_else(PoisonError::into_inner);
         // Of all who found it broken, the first replaces it.
         let Some((_, reason)) = current.client().fatal_error() else { return current.clone() };
-        match self.config.create_with_context(Faults) {
+        match self.config.create_with_context(Faults::default()) {
             Ok(client) => {
                 tracing::error!(reason, "Kafka's client was broken for good, and is replaced");
                 *current = client;
