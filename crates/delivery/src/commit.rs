@@ -11,6 +11,10 @@ use crate::{Commit, CommitId, CommitOffset, Epoch, Final, OnDeadLetter, Outcome,
 /// reached. At 100,000 records a second and a commit in 100 ms it is.
 const CEILING_AHEAD: i64 = 16_384;
 
+/// How much sooner a commit comes that sending waits for. It is not made at once, so that one that does not make room is
+/// not asked for again and again.
+const SOONER: u32 = 10;
+
 /// What is to be committed, and the commit that is under way.
 #[derive(Debug)]
 pub(crate) struct Commits {
@@ -20,6 +24,8 @@ pub(crate) struct Commits {
     pub(crate) urgent: bool,
     /// Records that are final, and not in a commit yet.
     pub(crate) finals: usize,
+    /// Records that are final, and in the commit that is under way.
+    pub(crate) committing: usize,
     last: Time,
     /// Not before, since the last one failed.
     from: Time,
@@ -40,6 +46,7 @@ impl Commits {
             dirty: BTreeSet::new(),
             urgent: false,
             finals: 0,
+            committing: 0,
             last: now,
             from: now,
             failures: 0,
@@ -63,7 +70,13 @@ impl<R: Clone> Machine<R> {
         if commits.outstanding.is_some() || commits.dirty.is_empty() {
             return None;
         }
-        let due = if commits.urgent { self.now } else { commits.last.after(self.settings.commit_every) };
+        let due = if commits.urgent {
+            self.now
+        } else if self.may_repeat_one_more() {
+            commits.last.after(self.settings.commit_every)
+        } else {
+            commits.last.after(self.settings.commit_every / SOONER)
+        };
         Some(due.max(commits.from))
     }
 
@@ -126,6 +139,7 @@ impl<R: Clone> Machine<R> {
         };
         let (taken, finals_bytes) = (std::mem::take(&mut assigned.finals), std::mem::take(&mut assigned.finals_bytes));
         self.commits.finals -= taken.len();
+        self.commits.committing += taken.len();
         finals.extend(taken.iter().cloned());
         assigned.committing = Some(Committing { offset, ceiling, finals: taken, finals_bytes, closing });
         Proposal::Offset(CommitOffset { partition, offset, metadata }, assigned.epoch)
@@ -200,7 +214,10 @@ impl<R: Clone> Machine<R> {
 
     fn take_outstanding(&mut self, id: CommitId) -> Option<Vec<(Partition, Epoch)>> {
         match self.commits.outstanding.take_if(|outstanding| outstanding.id == id) {
-            Some(outstanding) => Some(outstanding.members),
+            Some(outstanding) => {
+                self.commits.committing = 0;
+                Some(outstanding.members)
+            }
             None => {
                 self.stale_inputs += 1;
                 None

@@ -107,6 +107,9 @@ pub struct Settings {
     pub on_dead_letter: OnDeadLetter,
     /// Most calls under way. As many records again are prepared ahead at most.
     pub in_flight_max: usize,
+    /// Most calls that may come again after a crash: those under way, and those that are done and not covered by a durable
+    /// commit. Nothing more is sent meanwhile. At least `in_flight_max` and one.
+    pub repeats_max: usize,
     /// Most records of all partitions that are fetched and not yet covered by a commit.
     pub window_records_max: usize,
     /// Most bytes of such records.

@@ -25,6 +25,7 @@ use crate::{Input, Output, Partition, RecordId, Settings, Time};
 ///     order: Order::Key,
 ///     on_dead_letter: OnDeadLetter::Hold,
 ///     in_flight_max: 64,
+///     repeats_max: 256,
 ///     window_records_max: 10_000,
 ///     window_bytes_max: 64 << 20,
 ///     patience: Duration::from_secs(30),

@@ -107,7 +107,7 @@ impl<R: Clone> Machine<R> {
 
     /// The next request to send.
     pub(crate) fn next_send(&mut self) -> Option<Output<R>> {
-        if self.now < self.send_from || self.in_flight >= self.in_flight_max() {
+        if self.now < self.send_from || self.in_flight >= self.in_flight_max() || !self.may_repeat_one_more() {
             return None;
         }
         while let Some(partition) = self.send_ring.pop_front() {
@@ -156,6 +156,12 @@ impl<R: Clone> Machine<R> {
             return Err(format!("offset {offset} was to be sent before an earlier one of its key"));
         }
         Ok(())
+    }
+
+    /// Whether one more call may come again after a crash. If not, a commit makes room.
+    pub(crate) fn may_repeat_one_more(&self) -> bool {
+        let repeats = self.in_flight + self.commits.finals + self.commits.committing;
+        repeats < self.settings.repeats_max.max(self.in_flight_max() + 1)
     }
 
     fn in_flight_max(&self) -> usize {

@@ -43,6 +43,7 @@ pub fn settings() -> Settings {
         order: Order::Key,
         on_dead_letter: OnDeadLetter::Continue,
         in_flight_max: 16,
+        repeats_max: usize::MAX,
         window_records_max: 1_000,
         window_bytes_max: 1 << 20,
         patience: secs(30),

@@ -2,7 +2,7 @@
 
 use tieline_delivery::{Input, PauseReason};
 
-use crate::bench::{Bench, secs, status};
+use crate::bench::{Bench, millis, secs, status};
 
 #[test]
 fn a_full_window_pauses_all_partitions_and_opens_again_by_a_commit() {
@@ -49,4 +49,29 @@ fn one_hung_record_does_not_fill_the_window_by_what_is_finished_behind_it() {
     assert_eq!((c.paused_by(), c.committed()), (None, 0));
     assert_eq!(c.metadata_text().len(), c.metadata_text().trim_end_matches("AA.").len() + 3);
     assert_eq!(c.metadata().horizon, 5_000);
+}
+
+#[test]
+fn no_more_is_sent_than_may_come_again_before_a_commit_makes_room() {
+    let mut c = Bench::with(|settings| {
+        settings.in_flight_max = 2;
+        settings.repeats_max = 5;
+    });
+    c.commits_by_itself = false;
+    for offset in 0..20 {
+        c.fetch_from(0, offset, "");
+    }
+    let mut sent = Vec::new();
+    loop {
+        let now = c.sent();
+        if now.is_empty() {
+            break;
+        }
+        now.iter().for_each(|offset| c.answer(*offset, status(201)));
+        sent.extend(now);
+    }
+    assert_eq!(sent, [0, 1, 2, 3, 4]); // five are done, and none of them is durable
+    c.advance(millis(20)); // a tenth of the usual interval
+    c.commit_is_made(true);
+    assert_eq!(c.sent(), [5, 6]);
 }

@@ -166,6 +166,7 @@ impl World {
             order: [Order::Key, Order::Key, Order::Key, Order::Partition, Order::None][dice.index(5)],
             on_dead_letter: OnDeadLetter::Continue,
             in_flight_max: dice.index(12) + 1,
+            repeats_max: dice.index(30) + 1,
             window_records_max: dice.index(60) + 4,
             window_bytes_max: 2_000,
             patience: Duration::from_millis(dice.between(500, 5_000)),
