@@ -106,9 +106,11 @@ pub async fn run(dir: &Path, options: &Options) -> Result<(), Failure> {
 /// # Errors
 /// When it cannot be had.
 pub async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
+    let listener = TcpListener::bind(address)
         .await
-        .with_context(|| format!("cannot listen on {address}: give another address with {flag}"))
+        .with_context(|| format!("cannot listen on {address}: give another address with {flag}"))?;
+    tracing::info!(address = %listener.local_addr()?, flag, "listens");
+    Ok(listener)
 }
 
 /// Runs services until `stop` says so; the first one that cannot go on ends all.
@@ -206,7 +208,8 @@ pub fn stuck(status: &ConsumerStatus) -> Vec<Stuck> {
     let partitions = status.partitions.iter().filter_map(|at| {
         let why = at.paused.clone().filter(|_| status.stuck.iter().all(|r| r.partition != at.partition))?;
         let what = format!("consumers/{}, partition {}", status.consumer, at.partition);
-        Some(Stuck { what, why, since_ms: now_ms, remedy: "see the reason".to_owned() })
+        let remedy = "nothing of it is fetched until the reason is gone".to_owned();
+        Some(Stuck { what, why, since_ms: at.paused_since_ms.unwrap_or(now_ms), remedy })
     });
     records.chain(partitions).collect()
 }

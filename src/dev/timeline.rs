@@ -48,7 +48,9 @@ fn told(happening: &Happening) -> (char, String) {
         }
         What::Followed { event } => ('●', format!("{event} {key} published, as what follows")),
         What::Dead { reason } => ('✗', format!("{event} {key} is a dead letter: {}", shortened(reason))),
-        What::Stuck { reason } => ('!', format!("{event} {key} is out of patience: {}", shortened(reason))),
+        What::Stuck { partition, reason } => {
+            ('!', format!("partition {partition} of {event} waits: {}", shortened(reason)))
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Services create and register nothing on their own: what a cluster has is what somebody applied.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -18,6 +18,9 @@ use crate::registry::{RegistryClient, RegistryError};
 
 /// How long a broker may take for one request.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long to wait before a broker is asked again that did not know yet of a topic that was made a moment ago.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A topic that a bus needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,16 +178,19 @@ fn first_offsets(connection: &Connection, group: &str, consumer: &Consumer) -> R
         move |error| ApplyError::Kafka { brokers, what, error: Box::new(error) }
     };
     let client: BaseConsumer = consumer_settings(connection, group)?.create().map_err(ConnectError::from)?;
-    let metadata =
-        client.fetch_metadata(Some(topic), BROKER_TIMEOUT).map_err(failed(format!("the partitions of {topic}")))?;
     let mut wanted = TopicPartitionList::new();
-    for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
-        wanted.add_partition(topic, partition.id());
+    for partition in partitions_of(&client, topic).map_err(failed(format!("the partitions of {topic}")))? {
+        wanted.add_partition(topic, partition);
     }
     let committed =
         client.committed_offsets(wanted, BROKER_TIMEOUT).map_err(failed(format!("the offsets of group {group}")))?;
     let mut first = TopicPartitionList::new();
-    for element in committed.elements().iter().filter(|e| !matches!(e.offset(), Offset::Offset(_))) {
+    for element in committed.elements() {
+        // An answer that failed must not pass for "no offset yet": a new first offset would skip records.
+        element.error().map_err(failed(format!("the offset of group {group} in partition {}", element.partition())))?;
+        if matches!(element.offset(), Offset::Offset(_)) {
+            continue;
+        }
         let offset = start_offset(&client, connection, consumer, element.partition())?;
         first
             .add_partition_offset(topic, element.partition(), offset)
@@ -202,6 +208,46 @@ fn first_offsets(connection: &Connection, group: &str, consumer: &Consumer) -> R
     Ok(Some(format!("consumer {} starts at {start} in {} partitions of {topic}", consumer.name, first.count())))
 }
 
+/// The partitions of a topic, each with a leader. A topic that was made a moment ago may be there without them.
+fn partitions_of(client: &BaseConsumer, topic: &str) -> Result<Vec<i32>, KafkaError> {
+    patiently(|| {
+        let metadata = client.fetch_metadata(Some(topic), BROKER_TIMEOUT)?;
+        let not_yet = KafkaError::MetadataFetch(RDKafkaErrorCode::LeaderNotAvailable);
+        let found = metadata.topics().first().filter(|t| t.error().is_none() && !t.partitions().is_empty());
+        let partitions = found.ok_or(not_yet.clone())?.partitions();
+        if partitions.iter().any(|p| p.leader() < 0) {
+            Err(not_yet)
+        } else {
+            Ok(partitions.iter().map(|p| p.id()).collect())
+        }
+    })
+}
+
+/// Asks again, for as long as a broker may take, while it does not know yet who leads.
+fn patiently<T>(mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    let deadline = Instant::now() + BROKER_TIMEOUT;
+    loop {
+        match ask() {
+            Err(error) if Instant::now() < deadline && is_passing(&error) => std::thread::park_timeout(ASK_AGAIN),
+            answer => return answer,
+        }
+    }
+}
+
+fn is_passing(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::CoordinatorLoadInProgress
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+                | RDKafkaErrorCode::NotCoordinator
+        )
+    )
+}
+
 fn start_offset(
     client: &BaseConsumer,
     connection: &Connection,
@@ -214,7 +260,7 @@ fn start_offset(
         what: format!("the offsets of {topic}-{partition}"),
         error: Box::new(error),
     };
-    let (low, high) = client.fetch_watermarks(topic, partition, BROKER_TIMEOUT).map_err(failed)?;
+    let (low, high) = patiently(|| client.fetch_watermarks(topic, partition, BROKER_TIMEOUT)).map_err(failed)?;
     match consumer.deliver.start {
         Start::Now => Ok(Offset::Offset(high)),
         Start::Earliest => Ok(Offset::Offset(low)),

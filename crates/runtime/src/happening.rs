@@ -73,8 +73,10 @@ pub enum What {
         /// Why.
         reason: String,
     },
-    /// It is out of patience: its partition waits.
+    /// A partition waits, for another reason than that enough is under way.
     Stuck {
+        /// Which one.
+        partition: i32,
         /// Why.
         reason: String,
     },

@@ -17,6 +17,8 @@ pub struct Metrics {
     attempts: IntCounterVec,
     call_seconds: HistogramVec,
     effect_seconds: HistogramVec,
+    lag_records: IntGaugeVec,
+    lag_seconds: IntGaugeVec,
     keys_waiting: IntGaugeVec,
     in_flight: IntGaugeVec,
     buffered_records: IntGaugeVec,
@@ -43,6 +45,10 @@ pub struct ConsumerMetrics {
     pub call_seconds: Histogram,
     /// From the event's time to its effect.
     pub effect_seconds: Histogram,
+    /// Records of the topic that are not final, in all partitions that this process has.
+    pub lag_records: IntGauge,
+    /// Age of the oldest that was fetched, in seconds.
+    pub lag_seconds: IntGauge,
     /// Keys with a record that is not final, and no call under way.
     pub keys_waiting: IntGauge,
     /// Calls under way.
@@ -79,6 +85,8 @@ impl Metrics {
             attempts: counter("tieline_attempts_total", "Attempts by what the answer meant.", &["consumer", "answer"])?,
             call_seconds: histogram("tieline_call_seconds", "Time of a call, headers and body.", &by_consumer)?,
             effect_seconds: histogram("tieline_effect_seconds", "From the event's time to its effect.", &by_consumer)?,
+            lag_records: gauge("tieline_lag_records", "Records of the topic that are not final.", &by_consumer)?,
+            lag_seconds: gauge("tieline_lag_seconds", "Age of the oldest record that is not final.", &by_consumer)?,
             keys_waiting: gauge(
                 "tieline_keys_waiting",
                 "Keys with a record that is not final and no call under way.",
@@ -106,6 +114,8 @@ impl Metrics {
             self.registry.register(Box::new(histogram.clone()))?;
         }
         let gauges = [
+            &self.lag_records,
+            &self.lag_seconds,
             &self.keys_waiting,
             &self.in_flight,
             &self.buffered_records,
@@ -130,6 +140,8 @@ impl Metrics {
             attempts: self.attempts.clone(),
             call_seconds: self.call_seconds.with_label_values(&[name]),
             effect_seconds: self.effect_seconds.with_label_values(&[name]),
+            lag_records: self.lag_records.with_label_values(&[name]),
+            lag_seconds: self.lag_seconds.with_label_values(&[name]),
             keys_waiting: self.keys_waiting.with_label_values(&[name]),
             in_flight: self.in_flight.with_label_values(&[name]),
             buffered_records: self.buffered_records.with_label_values(&[name]),

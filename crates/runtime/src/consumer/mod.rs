@@ -2,6 +2,7 @@
 //! committed.
 
 mod finals;
+mod lag;
 mod prepare;
 mod send;
 mod service;

@@ -145,12 +145,8 @@ impl Preparer {
             return Err(Step::Refused(reason("unmappable", format!("system `{}` has no client", look_up.system.name))));
         };
         let look_ups = &self.wiring.look_ups;
-        look_ups.get(system, &look_up.operation, &parameters, look_up.keep).await.map_err(|failed| {
-            match failed.answer {
-                Answer::Refused(reason) => Step::Refused(reason),
-                answer => Step::NotNow(answer, failed.log),
-            }
-        })
+        let asked = look_ups.get(system, &look_up.operation, &parameters, look_up.keep).await;
+        asked.map_err(|failed| Step::NotNow(failed.answer, failed.log))
     }
 
     fn map(&self, frame: &Frame<'_>, looked_up: Vec<(String, Arc<Value>)>) -> Result<PreparedCall, Step> {

@@ -119,6 +119,7 @@ impl Sender {
             .write(&frame, &names, &BOUNDS, &mut value)
             .map_err(|e| not_emitted(format!("emit.payload: {e}")))?;
         let attributes = self.follow_up_attributes(emit, cause, &key);
+        attributes.check().map_err(|e| not_emitted(e.to_string()))?;
         Ok((key.into_bytes(), attributes, value))
     }
 

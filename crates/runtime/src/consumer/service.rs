@@ -19,10 +19,11 @@ use tokio::sync::{mpsc, watch};
 
 use super::Wiring;
 use super::finals::{StateTopics, state_records};
+use super::lag::{Ages, records_behind};
 use super::prepare::{Delivered, Preparer, Step};
 use super::send::{Sender, detail, tell};
 use super::status::{ConsumerStatus, PartitionStatus, StuckRecord, reason_text};
-use crate::happening::What;
+use crate::happening::{Happening, What};
 use crate::kafka::{
     Batch, CommitMode, Committer, ConnectError, Control, FetchEvent, Fetcher, Halt, Record, Report, group_of,
     state_topic,
@@ -36,12 +37,14 @@ const WINDOW_RECORDS_MAX: usize = 20_000;
 /// Their bytes. With librdkafka's prefetch it bounds a consumer's memory.
 const WINDOW_BYTES_MAX: usize = 64 << 20;
 
+/// Calls that may come again after a crash, each recognisable by its idempotency key: as many, or this many for each that
+/// may be under way. A commit of 20 ms then allows 12,800 calls a second, and more with more under way.
+const REPEATS_MAX: usize = 256;
+const REPEATS_PER_CALL: usize = 4;
+
 /// How often progress is made durable. A transaction takes some tens of milliseconds, and what is not committed at a crash
 /// is recognised by the systems, not lost.
-const COMMIT_EVERY: Duration = Duration::from_millis(250);
-
-/// How long a failed commit waits before it is made again.
-const COMMIT_AGAIN: Duration = Duration::from_millis(500);
+const COMMIT_EVERY: Duration = Duration::from_millis(100);
 
 /// The bounds of the exponential backoff, before jitter.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(20));
@@ -81,6 +84,9 @@ pub enum ServiceError {
     /// Nobody said where to start.
     #[error(transparent)]
     Halted(Halt),
+    /// A thread of ours has ended, which none does by itself.
+    #[error("the thread that {0} has ended; see the log for why")]
+    ThreadEnded(&'static str),
     /// Kafka refuses us, or its client is broken for good.
     #[error("Kafka cannot be read from: {0}")]
     Kafka(KafkaError),
@@ -90,7 +96,7 @@ pub enum ServiceError {
 enum Done {
     Prepared { id: RecordId, attempt: u32, delivered: Arc<Delivered>, step: Step },
     Answered { id: RecordId, attempt: u32, answer: Answer, log: AttemptLog },
-    CommitFailed { id: CommitId },
+    Behind { records: Option<i64> },
 }
 
 /// Runs a consumer until it is told to stop.
@@ -113,10 +119,13 @@ pub async fn run(
         tokio::select! {
             event = fetched.recv() => match event {
                 Some(event) => if let Err(error) = service.fetched(event) { break Err(error) },
-                None => break Ok(()),
+                None => break Err(ServiceError::ThreadEnded("polls Kafka")),
             },
             Some(done) = service.under_way.next() => service.done(done),
-            Some(report) = reports.recv() => service.reported(report),
+            report = reports.recv() => match report {
+                Some(report) => service.reported(report),
+                None => break Err(ServiceError::ThreadEnded("commits")),
+            },
             () = sleep_until(until) => service.input(Input::Tick),
             _ = status_tick.tick() => service.publish_status(),
             Ok(()) = stop.changed() => {
@@ -170,7 +179,13 @@ struct Service {
     /// The partitions that the fetching thread waits to give back, and what tells it that they may go.
     leaving: Option<(BTreeSet<Partition>, sync_mpsc::Sender<()>)>,
     last_commit: Instant,
-    commit_under_way: bool,
+    /// The commit that is under way, with the records that it makes final.
+    committing: Option<Vec<Final<Arc<Delivered>>>>,
+    /// Since when partitions wait, in milliseconds since the Unix epoch.
+    paused_since: BTreeMap<i32, i64>,
+    ages: Ages,
+    /// Whether the brokers are being asked how far we are behind.
+    asking_lag: bool,
 }
 
 impl Service {
@@ -220,7 +235,10 @@ impl Service {
             joined: false,
             leaving: None,
             last_commit: Instant::now(),
-            commit_under_way: false,
+            committing: None,
+            paused_since: BTreeMap::new(),
+            ages: Ages::default(),
+            asking_lag: false,
         };
         Ok((service, fetched, reports))
     }
@@ -247,7 +265,7 @@ impl Service {
                 Output::Send { id, attempt, record, .. } => self.send(id, attempt, record),
                 Output::Commit(commit) => self.commit(commit),
                 Output::Pause { partition, reason } => self.pause(partition, &reason),
-                Output::Resume { partition } => self.fetcher.ask(Control::Resume(partition.0)),
+                Output::Resume { partition } => self.resume(partition),
                 Output::Released { partition } => self.released(partition),
                 Output::Drained => return Next::Drained,
                 Output::Wait { until } => {
@@ -279,7 +297,13 @@ impl Service {
                 Input::Prepared { id, attempt, outcome: self.prepared(attempt, &delivered, step) }
             }
             Done::Answered { id, attempt, answer, log } => Input::Answered { id, attempt, answer, log },
-            Done::CommitFailed { id } => Input::CommitFailed { commit: id },
+            Done::Behind { records } => {
+                self.asking_lag = false;
+                if let Some(records) = records {
+                    self.metrics.lag_records.set(records);
+                }
+                return;
+            }
         };
         self.input(input);
     }
@@ -317,6 +341,7 @@ impl Service {
             FetchEvent::Lost { partitions } => {
                 for partition in partitions {
                     self.epochs.remove(&partition);
+                    self.ages.forget(partition);
                     self.input(Input::Lost { partition: Partition(partition) });
                 }
             }
@@ -331,6 +356,7 @@ impl Service {
         let Some(&epoch) = self.epochs.get(&record.partition) else { return };
         let id = RecordId { epoch, partition: Partition(record.partition), offset: record.offset };
         let (key, bytes) = (record.key.clone(), record.size());
+        self.ages.note(record.partition, record.offset, record.timestamp_ms);
         self.input(Input::Fetched { id, key, bytes, record: Arc::new(Delivered::new(record)) });
     }
 
@@ -343,6 +369,11 @@ impl Service {
         let epoch = Epoch(self.last_epoch);
         self.epochs.insert(at.partition, epoch);
         let partition = Partition(at.partition);
+        self.ages.forget(at.partition);
+        self.paused_since.remove(&at.partition);
+        // A pause that was asked for under an earlier assignment may be obeyed only now.
+        self.fetcher.ask(Control::Resume(at.partition));
+        tracing::info!(consumer = self.consumer.name, partition = at.partition, offset, "assigned");
         self.input(Input::Assigned { epoch, partition, offset, metadata: at.metadata, partitions });
         Ok(())
     }
@@ -361,6 +392,8 @@ impl Service {
 
     fn released(&mut self, partition: Partition) {
         self.epochs.remove(&partition.0);
+        self.ages.forget(partition.0);
+        self.paused_since.remove(&partition.0);
         if let Some((waiting, _)) = &mut self.leaving {
             waiting.remove(&partition);
         }
@@ -371,31 +404,40 @@ impl Service {
     /// has begun, it would take back what that one has committed.
     fn let_go(&mut self) {
         let may_go = self.leaving.as_ref().is_some_and(|(waiting, _)| waiting.is_empty());
-        if may_go && !self.commit_under_way {
+        if may_go && self.committing.is_none() {
             self.leaving = None;
         }
     }
 
     fn pause(&mut self, partition: Partition, reason: &PauseReason) {
         self.fetcher.ask(Control::Pause(partition.0));
-        if !matches!(reason, PauseReason::Window) {
-            tracing::warn!(
-                consumer = self.consumer.name,
-                partition = partition.0,
-                reason = reason_text(reason),
-                "the partition waits"
-            );
+        if matches!(reason, PauseReason::Window) {
+            self.paused_since.remove(&partition.0);
+            return;
         }
+        self.paused_since.entry(partition.0).or_insert_with(crate::now_ms);
+        let (consumer, reason) = (&self.consumer, reason_text(reason));
+        tracing::warn!(consumer = consumer.name, partition = partition.0, reason, "the partition waits");
+        self.preparer.wiring.happenings.tell(|| Happening {
+            at_ms: crate::now_ms(),
+            service: consumer.name.clone(),
+            event_id: String::new(),
+            event: consumer.event.name.clone(),
+            key: String::new(),
+            what: What::Stuck { partition: partition.0, reason },
+        });
+    }
+
+    fn resume(&mut self, partition: Partition) {
+        self.paused_since.remove(&partition.0);
+        self.fetcher.ask(Control::Resume(partition.0));
     }
 
     fn commit(&mut self, commit: Commit<Arc<Delivered>>) {
-        for ended in &commit.finals {
-            self.ended(ended);
-        }
         match state_records(&self.topics, &commit.finals, crate::now_ms()) {
             Ok(records) => {
                 let membership = self.membership.clone();
-                self.commit_under_way = true;
+                self.committing = Some(commit.finals);
                 self.committer.commit(Batch { id: commit.id, offsets: commit.offsets, records, membership });
             }
             Err(error) => {
@@ -436,10 +478,12 @@ impl Service {
     }
 
     fn reported(&mut self, report: Report) {
-        self.commit_under_way = false;
+        let finals = self.committing.take().unwrap_or_default();
         self.let_go();
         match report.result {
             Ok(()) => {
+                // Told only now: a commit that fails is made again, with the same records in it.
+                finals.iter().for_each(|ended| self.ended(ended));
                 self.metrics.commits_ok.inc();
                 self.last_commit = Instant::now();
                 self.input(Input::Committed { commit: report.id });
@@ -451,12 +495,10 @@ impl Service {
         }
     }
 
-    fn commit_failed(&self, id: CommitId) {
+    fn commit_failed(&mut self, id: CommitId) {
         self.metrics.commits_failed.inc();
-        self.under_way.push(Box::pin(async move {
-            tokio::time::sleep(COMMIT_AGAIN).await;
-            Done::CommitFailed { id }
-        }));
+        // The core waits before it asks again.
+        self.input(Input::CommitFailed { commit: id });
     }
 
     fn publish_status(&mut self) {
@@ -470,7 +512,25 @@ impl Service {
         let idle = status.partitions.iter().all(|p| p.committed == p.fetched_to);
         let age = if idle { 0 } else { self.last_commit.elapsed().as_secs() };
         self.metrics.commit_age_seconds.set(i64::try_from(age).unwrap_or(i64::MAX));
+        for at in self.machine.partitions() {
+            self.ages.passed(at.partition.0, at.frontier);
+        }
+        self.metrics.lag_seconds.set(self.ages.oldest_s(crate::now_ms()));
+        self.ask_lag();
         self.status.send_replace(status);
+    }
+
+    /// Asks the brokers how far we are behind, unless they are being asked.
+    fn ask_lag(&mut self) {
+        if std::mem::replace(&mut self.asking_lag, true) {
+            return;
+        }
+        let (client, topic) = (Arc::clone(&self.fetcher.client), self.consumer.event.topic.clone());
+        let frontiers: Vec<(i32, i64)> = self.machine.partitions().map(|p| (p.partition.0, p.frontier)).collect();
+        self.under_way.push(Box::pin(async move {
+            let asked = tokio::task::spawn_blocking(move || records_behind(&client, &topic, &frontiers)).await;
+            Done::Behind { records: asked.ok().flatten() }
+        }));
     }
 
     fn look(&self) -> ConsumerStatus {
@@ -480,7 +540,8 @@ impl Service {
             partition: p.partition.0,
             committed: p.committed,
             fetched_to: p.fetched_to,
-            paused: p.paused.as_ref().map(reason_text),
+            paused: p.paused.as_ref().filter(|reason| !matches!(reason, PauseReason::Window)).map(reason_text),
+            paused_since_ms: self.paused_since.get(&p.partition.0).copied(),
         });
         let stuck = self.machine.stuck().into_iter().map(|s| StuckRecord {
             partition: s.id.partition.0,
@@ -524,6 +585,7 @@ fn settings(consumer: &Consumer) -> Settings {
             OnDeadLetter::Continue | OnDeadLetter::Supersede => tieline_delivery::OnDeadLetter::Continue,
         },
         in_flight_max: deliver.in_flight as usize,
+        repeats_max: REPEATS_MAX.max(deliver.in_flight as usize * REPEATS_PER_CALL),
         window_records_max: WINDOW_RECORDS_MAX,
         window_bytes_max: WINDOW_BYTES_MAX,
         patience: deliver.patience,

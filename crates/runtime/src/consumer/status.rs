@@ -33,8 +33,10 @@ pub struct PartitionStatus {
     pub committed: i64,
     /// One more than the last offset that was fetched.
     pub fetched_to: i64,
-    /// Why nothing is fetched from it, where nothing is.
+    /// Why it waits, where it does for another reason than that enough is under way.
     pub paused: Option<String>,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub paused_since_ms: Option<i64>,
 }
 
 /// A record that keeps its partition from going on. It is still tried.

@@ -100,6 +100,7 @@ impl Committer {
         std::thread::Builder::new()
             .name("commit".to_owned())
             .spawn(move || {
+                writer.begin();
                 for batch in todo {
                     let report = Report { id: batch.id, result: writer.write(&batch) };
                     if reports.send(report).is_err() {
@@ -136,6 +137,15 @@ impl Writer {
             config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
         }
         Ok(config)
+    }
+
+    /// Connects before there is anything to commit: this aborts what an earlier run under our id has left open, and nobody
+    /// is told where a partition stands that it had touched before that. A failure shows again at the first commit.
+    fn begin(&mut self) {
+        match self.connect() {
+            Ok(producer) => self.producer = Some(producer),
+            Err(error) => tracing::warn!(error = %error, "the committing client cannot start yet"),
+        }
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), KafkaError> {

@@ -36,7 +36,7 @@ const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(25);
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the brokers may take to say where a partition stands, and how many there are.
-const COORDINATOR_TIMEOUT: Duration = Duration::from_secs(30);
+const COORDINATOR_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// What the thread reports, in the order in which it happened.
 pub enum FetchEvent {
@@ -337,7 +337,8 @@ impl Membership {
         let committed = client.committed_offsets(partitions.clone(), COORDINATOR_TIMEOUT)?;
         let metadata = client.fetch_metadata(Some(&self.topic), COORDINATOR_TIMEOUT)?;
         let count = metadata.topics().first().map_or(0, |t| t.partitions().len());
-        Ok((committed.elements().iter().map(position).collect(), u32::try_from(count).unwrap_or(u32::MAX)))
+        let positions = committed.elements().iter().map(position).collect::<Result<_, _>>()?;
+        Ok((positions, u32::try_from(count).unwrap_or(u32::MAX)))
     }
 
     fn revoking(&self, client: &BaseConsumer<Self>, partitions: Vec<i32>) {
@@ -361,10 +362,11 @@ fn numbers(partitions: &TopicPartitionList) -> Vec<i32> {
     partitions.elements().iter().map(|e| e.partition()).collect()
 }
 
-fn position(element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>) -> Position {
+fn position(element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>) -> Result<Position, KafkaError> {
+    element.error()?;
     let offset = match element.offset() {
         Offset::Offset(offset) => Some(offset),
         _ => None,
     };
-    Position { partition: element.partition(), offset, metadata: element.metadata().to_owned() }
+    Ok(Position { partition: element.partition(), offset, metadata: element.metadata().to_owned() })
 }
