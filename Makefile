@@ -1,0 +1,58 @@
+# The two commands of this project: `make demo` and `make test`. Each does all its set-up.
+#
+# They need Rust (rustup), a C compiler and make; `make test` also Java 17 or later and Maven, for a real Kafka.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# librdkafka needs OpenSSL. Where its headers are not installed, it is built from source: some minutes once, and Perl.
+HAS_OPENSSL := $(shell pkg-config --exists openssl 2>/dev/null && echo yes)
+FEATURES := $(if $(HAS_OPENSSL),,--features vendored-openssl)
+
+# KAFKA=1 runs the demo on a real Kafka; ONCE=1 ends it after the verdict.
+DEMO_FLAGS := --demo $(if $(ONCE),--once) $(if $(KAFKA),--kafka)
+
+.PHONY: help demo test check bench sim need-rust need-kafka
+
+help: ## What there is to make
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: need-rust ## Close a deal while billing is down, and watch (ONCE=1, KAFKA=1)
+	cargo run --quiet --locked $(FEATURES) -- dev $(DEMO_FLAGS)
+
+test: need-rust need-kafka ## All tests, on a real Kafka (TIELINE_SKIP_KAFKA=1 leaves out what needs one)
+ifeq ($(TIELINE_SKIP_KAFKA),1)
+	cargo test --locked --workspace $(FEATURES) --bins --lib
+	cargo test --locked $(FEATURES) --test tidy
+	cargo test --locked $(FEATURES) --test e2e -- command::
+	cargo test --locked -p tieline-delivery -p tieline-schema -p tieline-mapping -p tieline-bus
+	@echo "skipped for want of Kafka: $$(cargo test --quiet --locked $(FEATURES) --test e2e -- --list 2>/dev/null | grep ': test$$' | grep -vc '^command::') end-to-end tests, and the sandbox's of its brokers"
+else
+	cargo test --locked --workspace $(FEATURES)
+endif
+
+check: need-rust ## Format, lints, and the definitions' own check and cases
+	cargo fmt --check
+	cargo clippy --locked --workspace --all-targets $(FEATURES) -- -D warnings
+	cargo run --quiet --locked $(FEATURES) -- check --strict
+	cargo run --quiet --locked $(FEATURES) -- test
+
+bench: need-rust need-kafka ## The consumer beside a raw loop, as CPU a record (JSON lines)
+	cargo bench --locked $(FEATURES) --bench consumer
+
+sim: need-rust ## The simulator: SEEDS=10000 FIRST=1
+	SEEDS=$(or $(SEEDS),10000) FIRST=$(or $(FIRST),1) cargo test --locked --release -p tieline-delivery --test sim -- --nocapture
+
+need-rust:
+	@command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup, https://rustup.rs" >&2; exit 3; }
+	@command -v cc >/dev/null || { echo "a C compiler is missing (Debian: apt-get install build-essential)" >&2; exit 3; }
+
+need-kafka:
+ifeq ($(TIELINE_SKIP_KAFKA),1)
+ifeq ($(CI),true)
+	@echo "TIELINE_SKIP_KAFKA is not for CI: there a real Kafka is required" >&2; exit 3
+endif
+else
+	@command -v $${JAVA_HOME:+$$JAVA_HOME/bin/}java >/dev/null || { echo "Java 17 or later is missing, for a real Kafka (Debian: apt-get install default-jre-headless), or leave out what needs it: TIELINE_SKIP_KAFKA=1 make test" >&2; exit 3; }
+	@command -v mvn >/dev/null || { echo "Maven is missing, which downloads Kafka's jars once (Debian: apt-get install maven), or leave out what needs it: TIELINE_SKIP_KAFKA=1 make test" >&2; exit 3; }
+endif
