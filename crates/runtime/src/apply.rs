@@ -182,8 +182,8 @@ fn first_offsets(connection: &Connection, group: &str, consumer: &Consumer) -> R
     for partition in partitions_of(&client, topic).map_err(failed(format!("the partitions of {topic}")))? {
         wanted.add_partition(topic, partition);
     }
-    let committed =
-        client.committed_offsets(wanted, BROKER_TIMEOUT).map_err(failed(format!("the offsets of group {group}")))?;
+    let committed = patiently(|| client.committed_offsets(wanted.clone(), BROKER_TIMEOUT))
+        .map_err(failed(format!("the offsets of group {group}")))?;
     let mut first = TopicPartitionList::new();
     for element in committed.elements() {
         // An answer that failed must not pass for "no offset yet": a new first offset would skip records.
@@ -199,7 +199,8 @@ fn first_offsets(connection: &Connection, group: &str, consumer: &Consumer) -> R
     if first.count() == 0 {
         return Ok(None);
     }
-    client.commit(&first, CommitMode::Sync).map_err(failed(format!("the first offsets of group {group}")))?;
+    patiently(|| client.commit(&first, CommitMode::Sync))
+        .map_err(failed(format!("the first offsets of group {group}")))?;
     let start = match consumer.deliver.start {
         Start::Now => "now",
         Start::Earliest => "the earliest record",

@@ -31,6 +31,8 @@ pub struct Options {
     pub key_pointer: Option<String>,
     /// Which status an effect is answered with.
     pub status: u16,
+    /// The JSON that every answer has as its body.
+    pub body: String,
     /// What becomes of each attempt, instead of success. It is asked under the log's lock: it must not wait.
     #[allow(clippy::type_complexity, reason = "said once, here")]
     pub react: Option<Box<dyn Fn(&Arrival) -> Option<Reaction> + Send + Sync>>,
@@ -96,7 +98,14 @@ struct Log {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { latency: Duration::ZERO, remembers_keys: true, key_pointer: None, status: 200, react: None }
+        Self {
+            latency: Duration::ZERO,
+            remembers_keys: true,
+            key_pointer: None,
+            status: 200,
+            body: "{}".to_owned(),
+            react: None,
+        }
     }
 }
 
@@ -202,12 +211,12 @@ async fn record(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Re
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
-    if reaction.drop { DropConnection.into_response() } else { answer(reaction) }
+    if reaction.drop { DropConnection.into_response() } else { answer(reaction, shared.options.body.clone()) }
 }
 
-fn answer(reaction: Reaction) -> Response {
+fn answer(reaction: Reaction, body: String) -> Response {
     let status = StatusCode::from_u16(reaction.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], "{}").into_response();
+    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
     if let Some(seconds) = reaction.retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
