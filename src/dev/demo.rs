@@ -14,7 +14,7 @@ use tieline_sandbox::systems::Fault;
 use tokio::sync::broadcast;
 
 use super::{Running, senders};
-use crate::failure::{Failure, print};
+use crate::failure::Failure;
 
 /// Which producer a deal comes by, and which consumers make something of it.
 const PRODUCER: &str = "crm-webhooks";
@@ -27,7 +27,7 @@ const DOWN: &str = "billing";
 const DEALS: [(&str, &str); 2] = [("D-1042", "Warehouse rollout"), ("D-1043", "Night shift licences")];
 
 /// How often billing is tried in vain before it is healed.
-const VAIN_ATTEMPTS: usize = 4;
+const VAIN_ATTEMPTS: usize = 6;
 
 /// How long any step may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,24 +66,25 @@ struct Seen {
 /// When the verdict does not hold, or a step takes too long.
 pub async fn play(running: &Running) -> Result<(), Failure> {
     let mut seen = Seen { happenings: running.wiring.happenings.listen(), published: Vec::new(), vain: 0, followed: 0 };
-    say("billing goes down, and a deal closes in the CRM");
+    say(running, "billing goes down, and a deal closes in the CRM").await;
     running.systems.fault(DOWN, Fault { outage: true, ..Fault::default() });
     close_deal(running, DEALS[0]).await?;
     seen.until("billing is tried in vain", |s| s.vain >= VAIN_ATTEMPTS).await?;
-    say("meanwhile another deal closes: its project and its e-mail wait for nobody");
+    say(running, "meanwhile another deal closes: its project and its e-mail wait for nobody").await;
     close_deal(running, DEALS[1]).await?;
     wait(running, "ERP and e-mail", |effects| effects.get("erp") == Some(&2) && effects.get("email") == Some(&2))
         .await?;
-    say("billing is back");
+    seen.until("both projects are told on", |s| s.followed >= DEALS.len()).await?;
+    say(running, "billing is back").await;
     running.systems.fault(DOWN, Fault::default());
     wait(running, "billing", |effects| effects.get(DOWN) == Some(&2)).await?;
     // A project and a contract are told on for each deal; only then is their cause done.
     seen.until("the follow-up events are published", |s| s.followed >= 2 * DEALS.len()).await?;
-    verdict(running, &seen)
+    verdict(running, &seen).await
 }
 
-fn say(text: &str) {
-    print(&format!("\n── {text}\n"));
+async fn say(running: &Running, text: &str) {
+    running.timeline.say(format!("\n── {text}\n")).await;
 }
 
 async fn close_deal(running: &Running, (id, name): (&str, &str)) -> Result<(), Failure> {
@@ -173,30 +174,32 @@ fn effects(running: &Running) -> BTreeMap<String, usize> {
 }
 
 /// Judges each consumer, and tells it.
-fn verdict(running: &Running, seen: &Seen) -> Result<(), Failure> {
-    say("the oracle's verdict");
+async fn verdict(running: &Running, seen: &Seen) -> Result<(), Failure> {
+    say(running, "the oracle's verdict").await;
     let mut all_hold = true;
+    let mut told = String::new();
     for name in CONSUMERS {
         let consumer = running.wiring.bus.consumers.get(name).context("a consumer has gone")?;
         let verdict = judge(running, consumer, seen);
-        all_hold &= verdict.holds() && verdict.effects == DEALS.len();
-        let attempts = arrivals(running, consumer, seen).len();
-        print(&format!(
-            "  {} {name:16}  {} deals, {} effects, {attempts} calls: {} lost, {} invented, {} reordered, {} repeated\n",
-            if verdict.holds() { '✓' } else { '✗' },
-            verdict.acknowledged,
-            verdict.effects,
-            verdict.lost,
-            verdict.invented,
-            verdict.reordered,
-            verdict.repeated_effects,
-        ));
-        if !verdict.holds() {
-            print(&format!("{verdict}\n"));
-        }
+        let holds = verdict.holds() && verdict.effects == DEALS.len();
+        all_hold &= holds;
+        told.push_str(&line(name, &verdict, holds, arrivals(running, consumer, seen).len()));
     }
-    print(&welcome(running));
+    told.push_str(&welcome(running));
+    running.timeline.say(told).await;
     if all_hold { Ok(()) } else { Err(Failure::Problems) }
+}
+
+fn line(consumer: &str, verdict: &Verdict, holds: bool, calls: usize) -> String {
+    let (deals, effects) = (verdict.acknowledged, verdict.effects);
+    let (lost, invented) = (verdict.lost, verdict.invented);
+    let (reordered, repeated) = (verdict.reordered, verdict.repeated_effects);
+    let sign = if holds { '✓' } else { '✗' };
+    let line = format!(
+        "  {sign} {consumer:16}  {deals} deals, {effects} effects, {calls} calls: {lost} lost, {invented} invented, \
+         {reordered} reordered, {repeated} repeated\n"
+    );
+    if holds { line } else { format!("{line}{verdict}\n") }
 }
 
 fn judge(running: &Running, consumer: &Consumer, seen: &Seen) -> Verdict {

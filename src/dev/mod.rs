@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 use self::environment::DevEnvironment;
 use self::place::Place;
+use self::timeline::Timeline;
 use crate::failure::{Failure, print};
 use crate::process::{stop_on_signals, stopped};
 use crate::run::{Services, serve};
@@ -57,6 +58,8 @@ struct Running {
     addresses: Addresses,
     /// A body to try a producer with.
     bodies: BTreeMap<String, PathBuf>,
+    /// Tells what happens.
+    timeline: Timeline,
 }
 
 /// Where things listen.
@@ -120,12 +123,12 @@ async fn run_services(
     };
     place::write_addresses(dir, &addresses)?;
     let bodies = place::write_bodies(dir, &wiring.bus)?;
-    let running = Running { wiring: Arc::clone(&wiring), systems, addresses, bodies };
-    print(&place.banner(&running.wiring.bus));
-    print(&timeline::addresses(&running.addresses));
+    print(&place.banner(&wiring.bus));
+    print(&timeline::addresses(&addresses));
+    let timeline = Timeline::follow(&wiring);
+    let running = Running { wiring: Arc::clone(&wiring), systems, addresses, bodies, timeline };
 
     let (ours, our_stop) = watch::channel(Stop::Run);
-    let told = timeline::follow(&running);
     let router = senders::router(&running.wiring.bus, &running.addresses.webhooks);
     let sending = tokio::spawn(tieline_server::serve(senders, router, stopped(our_stop.clone(), Stop::Drain)));
     let services = serve(&wiring, Services::all(&wiring.bus), Some(webhooks), Some(admin), our_stop);
@@ -139,7 +142,6 @@ async fn run_services(
     ours.send_replace(Stop::Drain);
     let ended = services.await;
     sending.abort();
-    told.abort();
     drop(place);
     result.and(ended)
 }

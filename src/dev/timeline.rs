@@ -1,26 +1,61 @@
 //! What happens, told a line each.
 
+use tieline_runtime::consumer::Wiring;
 use tieline_runtime::happening::{Happening, What};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::{Addresses, Running, widest_name};
 use crate::failure::print;
 
-/// Tells what happens until it is aborted.
-pub fn follow(running: &Running) -> JoinHandle<()> {
-    let mut happenings = running.wiring.happenings.listen();
-    let width = widest_name(&running.wiring.bus);
-    let started_ms = tieline_runtime::now_ms();
-    tokio::spawn(async move {
-        loop {
-            match happenings.recv().await {
-                Ok(happening) => print(&line(&happening, width, started_ms)),
-                Err(RecvError::Lagged(missed)) => print(&format!("… {missed} happenings were too quick to be told\n")),
-                Err(RecvError::Closed) => return,
+/// Tells what happens, a line each, and what the demo says between, in the order in which it came.
+#[derive(Debug)]
+pub struct Timeline {
+    remarks: mpsc::UnboundedSender<(String, oneshot::Sender<()>)>,
+    task: JoinHandle<()>,
+}
+
+impl Timeline {
+    /// Begins to tell.
+    pub fn follow(wiring: &Wiring) -> Self {
+        let mut happenings = wiring.happenings.listen();
+        let width = widest_name(&wiring.bus);
+        let started_ms = tieline_runtime::now_ms();
+        let (remarks, mut said) = mpsc::unbounded_channel::<(String, oneshot::Sender<()>)>();
+        let task = tokio::spawn(async move {
+            loop {
+                // What has happened is told before what is said of it.
+                tokio::select! {
+                    biased;
+                    happening = happenings.recv() => match happening {
+                        Ok(happening) => print(&line(&happening, width, started_ms)),
+                        Err(RecvError::Lagged(missed)) => print(&format!("… {missed} happenings were too quick to tell\n")),
+                        Err(RecvError::Closed) => return,
+                    },
+                    Some((remark, told)) = said.recv() => {
+                        print(&remark);
+                        let _ = told.send(());
+                    }
+                }
             }
-        }
-    })
+        });
+        Self { remarks, task }
+    }
+
+    /// Says something, and returns when it is said.
+    pub async fn say(&self, remark: String) {
+        let (told, is_told) = oneshot::channel();
+        // When nothing is told any more, nobody is there to hear it.
+        let _ = self.remarks.send((remark, told));
+        let _ = is_told.await;
+    }
+}
+
+impl Drop for Timeline {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 fn line(happening: &Happening, width: usize, started_ms: i64) -> String {
