@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::mpsc as sync_mpsc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::KafkaError;
 use tieline_bus::{Consumer, OnDeadLetter, Order};
@@ -121,7 +121,10 @@ pub async fn run(
                 Some(event) => if let Err(error) = service.fetched(event) { break Err(error) },
                 None => break Err(ServiceError::ThreadEnded("polls Kafka")),
             },
-            Some(done) = service.under_way.next() => service.done(done),
+            Some(done) = service.under_way.next() => {
+                service.done(done);
+                service.all_done();
+            }
             report = reports.recv() => match report {
                 Some(report) => service.reported(report),
                 None => break Err(ServiceError::ThreadEnded("commits")),
@@ -275,12 +278,17 @@ impl Service {
         }
     }
 
-    fn prepare(&self, id: RecordId, attempt: u32, delivered: Arc<Delivered>) {
+    /// Most records need nothing from outside to be prepared, and are so at once.
+    fn prepare(&mut self, id: RecordId, attempt: u32, delivered: Arc<Delivered>) {
         let preparer = Arc::clone(&self.preparer);
-        self.under_way.push(Box::pin(async move {
+        let mut preparing: BoxFuture<'static, Done> = Box::pin(async move {
             let step = preparer.prepare(&delivered).await;
             Done::Prepared { id, attempt, delivered, step }
-        }));
+        });
+        match (&mut preparing).now_or_never() {
+            Some(done) => self.done(done),
+            None => self.under_way.push(preparing),
+        }
     }
 
     fn send(&self, id: RecordId, attempt: u32, delivered: Arc<Delivered>) {
@@ -289,6 +297,13 @@ impl Service {
             let (answer, log) = sender.send(&delivered, attempt).await;
             Done::Answered { id, attempt, answer, log }
         }));
+    }
+
+    /// Takes all that has ended meanwhile, so that a turn of the loop serves many.
+    fn all_done(&mut self) {
+        while let Some(Some(done)) = self.under_way.next().now_or_never() {
+            self.done(done);
+        }
     }
 
     fn done(&mut self, done: Done) {
