@@ -142,7 +142,11 @@ pub async fn serve(
         tokio::spawn(async move { tieline_server::serve(listener, admin(state), until).await });
     }
     if let Some(listener) = webhook_listener {
-        let router = webhooks(endpoints(wiring, services.producers).await?, &wiring.metrics.registry)?;
+        let endpoints = tokio::select! {
+            endpoints = endpoints(wiring, services.producers) => endpoints?,
+            () = stopped(stop.clone(), Stop::Drain) => Vec::new(),
+        };
+        let router = webhooks(endpoints, &wiring.metrics.registry)?;
         let until = stopped(stop.clone(), Stop::Drain);
         running.spawn(async move { Ok(tieline_server::serve(listener, router, until).await?) });
     }

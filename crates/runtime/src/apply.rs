@@ -2,7 +2,7 @@
 //!
 //! Services create and register nothing on their own: what a cluster has is what somebody applied.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -12,15 +12,13 @@ use rdkafka::{Offset, TopicPartitionList};
 use tieline_bus::{Bus, Consumer, Start};
 
 use crate::kafka::{
-    ConnectError, Connection, STATE_RECORD_BYTES_MAX, admin_settings, consumer_settings, group_of, state_topic,
+    ConnectError, Connection, STATE_RECORD_BYTES_MAX, admin_settings, consumer_settings, group_of, patiently,
+    state_topic,
 };
 use crate::registry::{RegistryClient, RegistryError};
 
 /// How long a broker may take for one request.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long to wait before a broker is asked again that did not know yet of a topic that was made a moment ago.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A topic that a bus needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,31 +220,6 @@ fn partitions_of(client: &BaseConsumer, topic: &str) -> Result<Vec<i32>, KafkaEr
             Ok(partitions.iter().map(|p| p.id()).collect())
         }
     })
-}
-
-/// Asks again, for as long as a broker may take, while it does not know yet who leads.
-fn patiently<T>(mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
-    let deadline = Instant::now() + BROKER_TIMEOUT;
-    loop {
-        match ask() {
-            Err(error) if Instant::now() < deadline && is_passing(&error) => std::thread::park_timeout(ASK_AGAIN),
-            answer => return answer,
-        }
-    }
-}
-
-fn is_passing(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::NotLeaderForPartition
-                | RDKafkaErrorCode::LeaderNotAvailable
-                | RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::CoordinatorLoadInProgress
-                | RDKafkaErrorCode::CoordinatorNotAvailable
-                | RDKafkaErrorCode::NotCoordinator
-        )
-    )
 }
 
 fn start_offset(

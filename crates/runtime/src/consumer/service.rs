@@ -109,7 +109,10 @@ pub async fn run(
     status: watch::Sender<ConsumerStatus>,
     mut stop: watch::Receiver<Stop>,
 ) -> Result<(), ServiceError> {
-    let (mut service, mut fetched, mut reports) = Service::start(wiring, consumer, status).await?;
+    let (mut service, mut fetched, mut reports) = tokio::select! {
+        started = Service::start(wiring, consumer, status) => started?,
+        Ok(_) = stop.wait_for(|stop| *stop > Stop::Run) => return Ok(()),
+    };
     let mut status_tick = tokio::time::interval(STATUS_EVERY);
     let ended = loop {
         let until = match service.advance() {

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use super::Record;
 use super::faults::Faults;
+use super::patience::patiently;
 use super::settings::{ConnectError, Connection, consumer_settings};
 
 /// Batches of records between the thread and the loop. Small: the window of the core is what bounds memory.
@@ -334,7 +335,7 @@ impl Membership {
         partitions: &TopicPartitionList,
     ) -> Result<(Vec<Position>, u32), KafkaError> {
         // Waits also while a transaction of an earlier owner is undecided (KIP-447), since we read committed.
-        let committed = client.committed_offsets(partitions.clone(), COORDINATOR_TIMEOUT)?;
+        let committed = patiently(|| client.committed_offsets(partitions.clone(), COORDINATOR_TIMEOUT))?;
         let metadata = client.fetch_metadata(Some(&self.topic), COORDINATOR_TIMEOUT)?;
         let count = metadata.topics().first().map_or(0, |t| t.partitions().len());
         let positions = committed.elements().iter().map(position).collect::<Result<_, _>>()?;

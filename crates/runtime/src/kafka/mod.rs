@@ -4,11 +4,13 @@
 mod commit;
 mod faults;
 mod fetch;
+mod patience;
 mod publish;
 mod settings;
 
 pub use commit::{Batch, CommitMode, Committer, Report, StateRecord};
 pub use fetch::{Control, FetchEvent, Fetcher, Halt, Membership, Position};
+pub(crate) use patience::patiently;
 pub use publish::{EventProducer, PublishError};
 pub(crate) use settings::STATE_RECORD_BYTES_MAX;
 pub use settings::{

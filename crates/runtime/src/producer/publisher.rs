@@ -20,6 +20,9 @@ use crate::registry::{RegistryClient, RegistryError};
 use crate::telemetry::Metrics;
 use crate::trace;
 
+/// How long a start waits before it asks a registry again that could not be asked.
+const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Maps what one producer receives, and publishes it.
 #[derive(Debug)]
 pub struct Publisher {
@@ -49,15 +52,25 @@ pub enum StartError {
     Registry(#[from] RegistryError),
 }
 
-/// The registry's id of an event's schema.
+/// The registry's id of an event's schema. While the registry cannot be asked, it waits: a cold start during an outage
+/// begins when that is over.
 ///
 /// # Errors
-/// When it is not registered, or the registry cannot be asked.
+/// When it is not registered, or the registry refuses to answer.
 pub async fn schema_id(registry: &RegistryClient, event: &tieline_bus::Event) -> Result<u32, StartError> {
-    registry
-        .lookup(&event.subject, &event.schema.text)
-        .await?
-        .ok_or_else(|| StartError::NotRegistered { event: event.name.clone(), subject: event.subject.clone() })
+    loop {
+        match registry.lookup(&event.subject, &event.schema.text).await {
+            Ok(Some(id)) => return Ok(id),
+            Ok(None) => {
+                return Err(StartError::NotRegistered { event: event.name.clone(), subject: event.subject.clone() });
+            }
+            Err(unavailable @ RegistryError::Unavailable { .. }) => {
+                tracing::warn!(event = event.name, error = %unavailable, "the start waits for the registry");
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// An event, made of a body.

@@ -394,8 +394,21 @@ async fn a_producer_whose_schema_nobody_applied_does_not_start() {
     assert!(matches!(error, StartError::NotRegistered { .. }), "{error:?}");
     assert!(error.to_string().contains("schemas/crm.deal_moved.avsc") && error.to_string().contains("tieline apply"));
 
+    // It is there, for all we know: a cold start waits for the registry.
     registry.fault(tieline_sandbox::registry::Fault::Failing(503));
-    assert!(matches!(start().await.unwrap_err(), StartError::Registry(_)), "it is there, for all we know");
+    let before = registry.requests().len();
+    let mut waiting = std::pin::pin!(start());
+    let asked_twice = async {
+        while registry.requests().len() < before + 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        started = &mut waiting => panic!("it did not wait: {started:?}"),
+        () = asked_twice => {}
+    }
+    registry.fault(tieline_sandbox::registry::Fault::None);
+    assert!(matches!(waiting.await.unwrap_err(), StartError::NotRegistered { .. }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
