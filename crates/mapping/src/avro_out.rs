@@ -2,9 +2,10 @@
 
 use apache_avro::Schema;
 use serde_json::Value;
+use tieline_schema::avro::Names;
 
 use crate::RunError;
-use crate::avro_names::{Meaning, Named, Wire, scalar};
+use crate::avro_scalar::{Meaning, Wire, scalar};
 use crate::bounds::Bounds;
 use crate::check::{Item, Leaf, NullRule, Tree};
 use crate::json_out::{check, check_count};
@@ -65,7 +66,7 @@ pub(crate) enum Shape {
 impl Avro {
     /// Prepares a checked tree for its schema.
     pub(crate) fn new(tree: Tree, schema: &Schema) -> Result<Self, String> {
-        Lowering { named: Named::of(schema) }.lower(tree, schema, None)
+        Lowering { named: Names::of(schema) }.lower(tree, schema, None)
     }
 
     /// Appends it.
@@ -265,13 +266,13 @@ fn write_long(value: i64, out: &mut Vec<u8>) {
 }
 
 struct Lowering<'s> {
-    named: Named<'s>,
+    named: Names<'s>,
 }
 
 impl<'s> Lowering<'s> {
     /// `absent` is written where a value is left out: the default of its field.
     fn lower(&self, tree: Tree, schema: &'s Schema, absent: Option<Box<[u8]>>) -> Result<Avro, String> {
-        let schema = self.named.resolve(schema);
+        let schema = self.named.resolve(schema).unwrap_or(schema);
         if let Schema::Union(union) = schema {
             return self.lower_union(tree, union.variants(), absent);
         }
@@ -367,7 +368,7 @@ impl<'s> Lowering<'s> {
 
     fn encode_into(&self, value: &Value, schema: &'s Schema, out: &mut Vec<u8>) -> Option<()> {
         let blob = || value.as_str()?.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect::<Option<Vec<u8>>>();
-        match self.named.resolve(schema) {
+        match self.named.resolve(schema).unwrap_or(schema) {
             Schema::Union(union) => {
                 let start = out.len();
                 for (at, branch) in union.variants().iter().enumerate() {

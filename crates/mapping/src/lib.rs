@@ -5,8 +5,8 @@
 //! `json_in` → [`Frame`] → `run` → `json_out` or `avro_out`.
 
 mod ast;
-mod avro_names;
 mod avro_out;
+mod avro_scalar;
 mod bounds;
 mod calendar;
 mod check;

@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use apache_avro::Schema;
 use apache_avro::schema::{EnumSchema, RecordField, RecordSchema};
 use serde_json::Value;
+use tieline_schema::avro::{Names, name_of};
 
 use crate::RunError;
-use crate::avro_names::{Meaning, Named, Wire, name_of, scalar};
+use crate::avro_scalar::{Meaning, Wire, scalar};
 use crate::bounds::Bounds;
 use crate::decimal::Decimal;
 use crate::frame::Frame;
@@ -69,7 +70,7 @@ enum Plan {
     /// A branch that the reader has no place for: an error if it comes.
     Refused(String),
     /// A named type that is passed over.
-    Named(usize),
+    Names(usize),
 }
 
 /// What a value becomes.
@@ -99,8 +100,8 @@ impl Layout {
     pub fn reader(&self, writer: &Schema, reader: &Schema) -> Result<Reader, ResolveError> {
         let mut planner = Planner {
             layout: self,
-            writer: Named::of(writer),
-            reader: Named::of(reader),
+            writer: Names::of(writer),
+            reader: Names::of(reader),
             named: Vec::new(),
             named_at: BTreeMap::new(),
             path: String::new(),
@@ -115,8 +116,8 @@ impl Layout {
 
 struct Planner<'s> {
     layout: &'s Layout,
-    writer: Named<'s>,
-    reader: Named<'s>,
+    writer: Names<'s>,
+    reader: Names<'s>,
     named: Vec<Option<Plan>>,
     named_at: BTreeMap<String, usize>,
     path: String,
@@ -126,8 +127,8 @@ struct Planner<'s> {
 impl<'s> Planner<'s> {
     fn want(&mut self, writer: &'s Schema, reader: &'s Schema, id: WantId) -> Result<Plan, ResolveError> {
         self.count()?;
-        let writer = self.writer.resolve(writer);
-        let reader = self.reader.resolve(reader);
+        let writer = self.writer.resolve(writer).unwrap_or(writer);
+        let reader = self.reader.resolve(reader).unwrap_or(reader);
         if !self.layout.is_read(id) && id != ROOT {
             return self.skip(writer);
         }
@@ -173,7 +174,7 @@ impl<'s> Planner<'s> {
     /// The first branch of the reader's union that takes it: one of the same form before one that it is promoted to.
     fn union_branch(&mut self, writer: &'s Schema, branches: &'s [Schema], id: WantId) -> Result<Plan, ResolveError> {
         let form = std::mem::discriminant(writer);
-        let resolved: Vec<&Schema> = branches.iter().map(|b| self.reader.resolve(b)).collect();
+        let resolved: Vec<&Schema> = branches.iter().map(|b| self.reader.resolve(b).unwrap_or(b)).collect();
         let (same, others): (Vec<&Schema>, Vec<&Schema>) =
             resolved.into_iter().partition(|b| std::mem::discriminant(*b) == form);
         let mut problem = self.refuse("has no branch in the reader's union");
@@ -262,21 +263,21 @@ impl<'s> Planner<'s> {
         Ok(Plan::Scalar(wire, self.to(id).map(|to| (to, convert))))
     }
 
-    /// Passes over a part. Named types are planned once, so that those which hold themselves end.
+    /// Passes over a part. Names types are planned once, so that those which hold themselves end.
     fn skip(&mut self, writer: &'s Schema) -> Result<Plan, ResolveError> {
         self.count()?;
-        let writer = self.writer.resolve(writer);
+        let writer = self.writer.resolve(writer).unwrap_or(writer);
         if let Some(name) = name_of(writer).filter(|_| matches!(writer, Schema::Record(_))) {
             let name = name.to_string();
             if let Some(at) = self.named_at.get(&name) {
-                return Ok(Plan::Named(*at));
+                return Ok(Plan::Names(*at));
             }
             let at = self.named.len();
             self.named.push(None);
             self.named_at.insert(name, at);
             let plan = self.skip_unnamed(writer)?;
             self.named[at] = Some(plan);
-            return Ok(Plan::Named(at));
+            return Ok(Plan::Names(at));
         }
         self.skip_unnamed(writer)
     }
@@ -310,7 +311,7 @@ impl<'s> Planner<'s> {
         id: WantId,
         defaults: &mut Vec<(To, Val<'static>)>,
     ) -> Result<(), ResolveError> {
-        let schema = self.reader.resolve(schema);
+        let schema = self.reader.resolve(schema).unwrap_or(schema);
         if value.is_null() || !self.layout.is_read(id) {
             return Ok(());
         }
@@ -500,7 +501,7 @@ impl<'a> Reading<'_, 'a> {
                 self.part(branch.ok_or("is no branch of its union")?, base, depth + 1)
             }
             Plan::Refused(problem) => Err(Cow::Owned(problem.clone())),
-            Plan::Named(at) => {
+            Plan::Names(at) => {
                 let reader = self.reader;
                 self.part(&reader.named[*at], base, depth + 1)
             }

@@ -80,10 +80,13 @@ fn not_avro(cause: apache_avro::Error) -> SchemaError {
 }
 
 /// The named types of a schema, by full name.
-pub(crate) struct Names<'s>(BTreeMap<String, &'s Schema>);
+#[derive(Debug)]
+pub struct Names<'s>(BTreeMap<String, &'s Schema>);
 
 impl<'s> Names<'s> {
-    pub(crate) fn of(schema: &'s Schema) -> Self {
+    /// Those of this schema and of all within it.
+    #[must_use]
+    pub fn of(schema: &'s Schema) -> Self {
         let mut names = Self(BTreeMap::new());
         names.collect(schema);
         names
@@ -91,7 +94,8 @@ impl<'s> Names<'s> {
 
     /// The definition that a reference stands for; any other schema stands for itself. `None` where the name is not
     /// defined, which parsing excludes.
-    pub(crate) fn resolve(&self, schema: &'s Schema) -> Option<&'s Schema> {
+    #[must_use]
+    pub fn resolve(&self, schema: &'s Schema) -> Option<&'s Schema> {
         match schema {
             Schema::Ref { name } => self.0.get(&name.to_string()).copied(),
             defined => Some(defined),
@@ -113,7 +117,8 @@ impl<'s> Names<'s> {
 }
 
 /// The name that a schema defines.
-fn name_of(schema: &Schema) -> Option<&Name> {
+#[must_use]
+pub fn name_of(schema: &Schema) -> Option<&Name> {
     match schema {
         Schema::Record(record) => Some(&record.name),
         Schema::Enum(symbols) => Some(&symbols.name),

@@ -1,54 +1,7 @@
-//! The named types of an Avro schema, and what lies beneath a logical type.
-
-use std::collections::BTreeMap;
+//! What lies beneath a logical type of Avro.
 
 use apache_avro::Schema;
-use apache_avro::schema::{DecimalSchema, InnerDecimalSchema, Name, UuidSchema};
-
-/// The named types of a schema, by full name.
-pub(crate) struct Named<'s>(BTreeMap<String, &'s Schema>);
-
-impl<'s> Named<'s> {
-    pub(crate) fn of(schema: &'s Schema) -> Self {
-        let mut named = Self(BTreeMap::new());
-        named.collect(schema);
-        named
-    }
-
-    /// The definition that a reference stands for.
-    pub(crate) fn resolve(&self, schema: &'s Schema) -> &'s Schema {
-        match schema {
-            Schema::Ref { name } => self.0.get(&name.to_string()).copied().unwrap_or(schema),
-            defined => defined,
-        }
-    }
-
-    fn collect(&mut self, schema: &'s Schema) {
-        if let Some(name) = name_of(schema) {
-            self.0.entry(name.to_string()).or_insert(schema);
-        }
-        match schema {
-            Schema::Array(array) => self.collect(&array.items),
-            Schema::Map(map) => self.collect(&map.types),
-            Schema::Union(union) => union.variants().iter().for_each(|branch| self.collect(branch)),
-            Schema::Record(record) => record.fields.iter().for_each(|field| self.collect(&field.schema)),
-            _leaf => {}
-        }
-    }
-}
-
-/// The name that a schema defines.
-pub(crate) fn name_of(schema: &Schema) -> Option<&Name> {
-    match schema {
-        Schema::Record(record) => Some(&record.name),
-        Schema::Enum(symbols) => Some(&symbols.name),
-        Schema::Fixed(fixed)
-        | Schema::Duration(fixed)
-        | Schema::Uuid(UuidSchema::Fixed(fixed))
-        | Schema::Decimal(DecimalSchema { inner: InnerDecimalSchema::Fixed(fixed), .. }) => Some(&fixed.name),
-        _unnamed => None,
-    }
-}
+use apache_avro::schema::{DecimalSchema, InnerDecimalSchema, UuidSchema};
 
 /// How a single value lies in a datum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
