@@ -1,36 +1,17 @@
-//! What the services of one process share, made from a bus.
+//! The wiring of a process: what its services share, and what it is called among the replicas.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tieline_bus::Bus;
-use tieline_runtime::consumer::Wiring;
-use tieline_runtime::happening::Happenings;
-use tieline_runtime::kafka::{Connection, EventProducer};
-use tieline_runtime::registry::RegistryClient;
-use tieline_runtime::system::{LookUps, SystemClient};
-use tieline_runtime::telemetry::Metrics;
+use tieline_runtime::consumer::{Wiring, WiringError};
+use tieline_runtime::kafka::Connection;
 
 /// Makes the clients of a bus. None of them connects yet.
 ///
 /// # Errors
 /// When one cannot be made of its definition.
-pub fn wire(bus: Bus, connection: Connection) -> anyhow::Result<Arc<Wiring>> {
-    let mut systems = BTreeMap::new();
-    for (name, system) in &bus.systems {
-        systems.insert(name.clone(), Arc::new(SystemClient::new(Arc::clone(system))?));
-    }
-    Ok(Arc::new(Wiring {
-        registry: Arc::new(RegistryClient::new(&bus.registry)?),
-        events: EventProducer::new(&connection)?,
-        metrics: Metrics::new(prometheus::Registry::new())?,
-        happenings: Happenings::default(),
-        look_ups: LookUps::new(),
-        instance: instance(),
-        systems,
-        connection,
-        bus: Arc::new(bus),
-    }))
+pub fn wire(bus: Bus, connection: Connection) -> Result<Arc<Wiring>, WiringError> {
+    Ok(Arc::new(Wiring::new(bus, connection, instance())?))
 }
 
 /// Names this replica. The same name after a restart lets Kafka abort at once what the last run left open; two processes
