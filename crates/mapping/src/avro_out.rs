@@ -7,7 +7,8 @@ use tieline_schema::avro::Names;
 use crate::RunError;
 use crate::avro_scalar::{Meaning, Wire, scalar};
 use crate::bounds::Bounds;
-use crate::check::{Item, Leaf, NullRule, Tree};
+use crate::check::{Leaf, NullRule, Tree};
+use crate::item::Item;
 use crate::json_out::{check, check_count};
 use crate::program::Program;
 use crate::run::Env;
@@ -21,7 +22,7 @@ pub(crate) enum Avro {
     /// Keys, as they are written, and values.
     Map(Vec<(Box<[u8]>, Avro)>),
     List {
-        items: Vec<AvroItem>,
+        items: Vec<Item<Avro>>,
         min: u32,
         max: Option<u32>,
         path: Box<str>,
@@ -46,14 +47,6 @@ pub(crate) enum Avro {
     },
     /// Bytes that are always the same: the default of a field that is not set.
     Constant(Box<[u8]>),
-}
-
-/// Some items of a list.
-#[derive(Debug)]
-pub(crate) struct AvroItem {
-    list: Option<Program>,
-    when: Option<Program>,
-    tree: Avro,
 }
 
 /// How a value is written.
@@ -91,7 +84,10 @@ impl Avro {
                 let start = out.len();
                 let mut count = 0;
                 for item in items {
-                    item.write(env, bounds, out, &mut count)?;
+                    item.each(env, |tree, env| {
+                        count += 1;
+                        tree.write(env, bounds, out)
+                    })?;
                 }
                 check_count(count, *min, *max, path)?;
                 if count > 0 {
@@ -123,30 +119,6 @@ impl Avro {
                 out.extend_from_slice(bytes);
                 Ok(())
             }
-        }
-    }
-}
-
-impl AvroItem {
-    fn write<'e>(
-        &'e self,
-        env: &mut Env<'e>,
-        bounds: &Bounds,
-        out: &mut Vec<u8>,
-        count: &mut u32,
-    ) -> Result<(), RunError> {
-        let mut one = |env: &mut Env<'e>| {
-            if let Some(when) = &self.when
-                && !when.holds(env).map_err(|fault| RunError::leaf("when", fault))?
-            {
-                return Ok(());
-            }
-            *count += 1;
-            self.tree.write(env, bounds, out)
-        };
-        match &self.list {
-            None => one(env),
-            Some(list) => env.each(list, one),
         }
     }
 }
@@ -307,11 +279,10 @@ impl<'s> Lowering<'s> {
                 Avro::Map(entries)
             }
             (Tree::List { items, min, max, path }, Schema::Array(array)) => {
-                let lower = |item: Item| {
-                    let tree = self.lower(item.tree, &array.items, None)?;
-                    Ok(AvroItem { list: item.each.map(|e| e.list), when: item.when, tree })
+                let lower = |i: Item<Tree>| {
+                    Ok(Item { each: i.each, when: i.when, tree: self.lower(i.tree, &array.items, None)? })
                 };
-                let items: Result<Vec<AvroItem>, String> = items.into_iter().map(lower).collect();
+                let items: Result<Vec<_>, String> = items.into_iter().map(lower).collect();
                 Avro::List { items: items?, min, max, path }
             }
             (Tree::Leaf(leaf), Schema::Enum(symbols)) => {

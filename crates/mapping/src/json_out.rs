@@ -1,8 +1,9 @@
 //! Writes a checked tree as JSON, straight into the buffer that is sent.
 
 use crate::bounds::Bounds;
-use crate::check::{Constraint, Item, Leaf, NullRule, Tree};
+use crate::check::{Constraint, Leaf, NullRule, Tree};
 use crate::decimal::DECIMAL_BYTES_MAX;
+use crate::item::Item;
 use crate::program::{Program, TemplatePiece};
 use crate::run::Env;
 use crate::value::{self, Val};
@@ -12,7 +13,7 @@ use crate::{RunError, calendar};
 #[derive(Debug)]
 pub(crate) enum Json {
     Record(Vec<JsonField>),
-    List { items: Vec<JsonItem>, min: u32, max: Option<u32>, path: Box<str> },
+    List { items: Vec<Item<Json>>, min: u32, max: Option<u32>, path: Box<str> },
     Leaf(Leaf),
     Maybe { value: Program, null: NullRule, path: Box<str>, tree: Box<Json> },
 }
@@ -21,14 +22,6 @@ pub(crate) enum Json {
 #[derive(Debug)]
 pub(crate) struct JsonField {
     key: Box<[u8]>,
-    tree: Json,
-}
-
-/// Some items of a list.
-#[derive(Debug)]
-pub(crate) struct JsonItem {
-    list: Option<Program>,
-    when: Option<Program>,
     tree: Json,
 }
 
@@ -46,7 +39,7 @@ impl Json {
                 Self::Record(fields.into_iter().map(field).collect())
             }
             Tree::List { items, min, max, path } => {
-                let item = |i: Item| JsonItem { list: i.each.map(|e| e.list), when: i.when, tree: Self::new(i.tree) };
+                let item = |i: Item<Tree>| Item { each: i.each, when: i.when, tree: Self::new(i.tree) };
                 Self::List { items: items.into_iter().map(item).collect(), min, max, path }
             }
             Tree::Leaf(leaf) => Self::Leaf(leaf),
@@ -84,7 +77,16 @@ impl Json {
                 out.push(b'[');
                 let mut count = 0;
                 for item in items {
-                    item.write(env, bounds, out, &mut count)?;
+                    item.each(env, |tree, env| {
+                        if count > 0 {
+                            out.push(b',');
+                        }
+                        count += 1;
+                        if !tree.write(env, bounds, out)? {
+                            out.extend_from_slice(b"null");
+                        }
+                        Ok(())
+                    })?;
                 }
                 out.push(b']');
                 check_count(count, *min, *max, path)?;
@@ -105,36 +107,6 @@ pub(crate) fn check_count(count: u32, min: u32, max: Option<u32>, path: &str) ->
         Some(max) if count > max => Err(RunError::leaf(path, format!("has {count} items, and {max} are the most"))),
         _enough if count < min => Err(RunError::leaf(path, format!("has {count} items, and {min} are the fewest"))),
         _enough => Ok(()),
-    }
-}
-
-impl JsonItem {
-    fn write<'e>(
-        &'e self,
-        env: &mut Env<'e>,
-        bounds: &Bounds,
-        out: &mut Vec<u8>,
-        count: &mut u32,
-    ) -> Result<(), RunError> {
-        let mut one = |env: &mut Env<'e>| {
-            if let Some(when) = &self.when
-                && !when.holds(env).map_err(|fault| RunError::leaf("when", fault))?
-            {
-                return Ok(());
-            }
-            if *count > 0 {
-                out.push(b',');
-            }
-            *count += 1;
-            if !self.tree.write(env, bounds, out)? {
-                out.extend_from_slice(b"null");
-            }
-            Ok(())
-        };
-        match &self.list {
-            None => one(env),
-            Some(list) => env.each(list, one),
-        }
     }
 }
 

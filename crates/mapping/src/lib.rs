@@ -16,6 +16,7 @@ mod diagnostic;
 mod examples;
 mod frame;
 mod functions;
+mod item;
 mod json_in;
 mod json_out;
 mod layout;

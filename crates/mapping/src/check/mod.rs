@@ -18,7 +18,7 @@ pub(crate) use accept::{Constraint, NullRule};
 pub(crate) use expression::displayed;
 pub(crate) use join::length as text_length;
 pub(crate) use number::{Range, scale as number_scale};
-pub(crate) use tree::{Item, Leaf, Tree, TreeField};
+pub(crate) use tree::{Leaf, Tree, TreeField};
 
 use crate::layout::{Layout, WantId};
 use crate::lexer::{Source, SyntaxError};

@@ -8,6 +8,7 @@ use tieline_schema::types::{Field, Kind, Record, Type};
 use super::accept::{Constraint, NullRule, Residual, accept};
 use super::residual::OwnedId;
 use super::{Checker, LoopVar, Root, Typed, describe, symbols};
+use crate::item::Item;
 use crate::lexer::Source;
 use crate::program::{Program, Scope, Slot};
 use crate::yaml::{Node, NodeValue};
@@ -19,7 +20,7 @@ pub(crate) enum Tree {
     /// Fields, in the order of the file.
     Record(Vec<TreeField>),
     /// Items, one after another.
-    List { items: Vec<Item>, min: u32, max: Option<u32>, path: Box<str> },
+    List { items: Vec<Item<Tree>>, min: u32, max: Option<u32>, path: Box<str> },
     /// A value.
     Leaf(Leaf),
     /// A record or list that is copied, or null where this is null.
@@ -31,20 +32,6 @@ pub(crate) enum Tree {
 pub(crate) struct TreeField {
     pub(crate) name: String,
     pub(crate) tree: Tree,
-}
-
-/// Some items of a list: one, or one for each of another list.
-#[derive(Debug)]
-pub(crate) struct Item {
-    pub(crate) each: Option<Loop>,
-    pub(crate) when: Option<Program>,
-    pub(crate) tree: Tree,
-}
-
-/// A loop over a list; null has no items.
-#[derive(Debug)]
-pub(crate) struct Loop {
-    pub(crate) list: Program,
 }
 
 /// A value and what its place demands.
@@ -258,16 +245,21 @@ impl Checker {
     }
 
     /// An item of a list: its tree, and how few and many it can be.
-    fn item(&mut self, node: &Node, place: &Place<'_>, against: &mut Against<'_>) -> Option<(Item, u32, Option<u32>)> {
+    fn item(
+        &mut self,
+        node: &Node,
+        place: &Place<'_>,
+        against: &mut Against<'_>,
+    ) -> Option<(Item<Tree>, u32, Option<u32>)> {
         let plain =
             |key: &Node, word: &str| matches!(&key.value, NodeValue::Scalar { text, quoted: false } if text == word);
         let NodeValue::Mapping(entries) = &node.value else {
-            return self.tree(node, place, against).map(|tree| (Item { each: None, when: None, tree }, 1, Some(1)));
+            return self.tree(node, place, against).map(|tree| (Item::one(tree), 1, Some(1)));
         };
         let directive = |word: &str| entries.iter().find(|(k, _)| plain(k, word)).map(|(_, v)| v);
         let (each, when) = (directive("for"), directive("when"));
         if each.is_none() && when.is_none() {
-            return self.tree(node, place, against).map(|tree| (Item { each: None, when: None, tree }, 1, Some(1)));
+            return self.tree(node, place, against).map(|tree| (Item::one(tree), 1, Some(1)));
         }
         let facts = self.facts.len();
         let loops = self.loops.len();
@@ -284,14 +276,14 @@ impl Checker {
         (each, when): (Option<&Node>, Option<&Node>),
         place: &Place<'_>,
         against: &mut Against<'_>,
-    ) -> Option<(Item, u32, Option<u32>)> {
+    ) -> Option<(Item<Tree>, u32, Option<u32>)> {
         let (mut few, mut many) = (1, Some(1));
         let each = match each {
             None => None,
             Some(node) => {
                 let (list, min, max) = self.for_clause(node)?;
                 (few, many) = (min, max);
-                Some(Loop { list })
+                Some(list)
             }
         };
         let when = match when {
@@ -456,7 +448,7 @@ impl Checker {
         place: &Place<'_>,
         span: Span,
         against: &mut Against<'_>,
-    ) -> Option<Item> {
+    ) -> Option<Item<Tree>> {
         let depth = self.loops.len();
         let path = format!("{}[]", place.path);
         let value = match want {
@@ -475,7 +467,7 @@ impl Checker {
         let inner = Place { path, ty: to, null, at: place.at };
         let tree = self.fit(value, &inner, against);
         self.loops.pop();
-        Some(Item { each: Some(Loop { list }), when: None, tree: tree? })
+        Some(Item { each: Some(list), when: None, tree: tree? })
     }
 
     /// A part of something that lies in slots.
