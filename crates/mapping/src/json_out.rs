@@ -197,7 +197,9 @@ fn write_value(value: &Val<'_>, out: &mut Vec<u8>) -> Result<(), &'static str> {
             }
             out.push(b']');
         }
-        Val::Present | Val::Symbol(_) | Val::Bytes(_) | Val::List(_) => return Err("has no form in JSON"),
+        Val::Present | Val::Symbol(_) | Val::Bytes(_) | Val::List(_) | Val::Item(_) => {
+            return Err("has no form in JSON");
+        }
     }
     Ok(())
 }

@@ -21,6 +21,8 @@ pub(crate) enum Program {
     Items { list: Box<Program>, slot: u32, symbols: Symbols },
     /// How many items a list has.
     Count(Box<Program>),
+    /// A list made of another, item by item.
+    PerItem(Box<PerItem>),
     /// The first that is not null.
     Coalesce(Box<[Program; 2]>),
     /// Both.
@@ -45,6 +47,28 @@ pub(crate) enum Program {
     Translate(Box<Program>, Arc<Rows>),
     /// A function.
     Call(Box<Call>),
+}
+
+/// A list made of another, item by item: a turn of a loop for each.
+#[derive(Debug)]
+pub(crate) struct PerItem {
+    /// What its body says of each item.
+    pub(crate) how: How,
+    /// The list.
+    pub(crate) list: Program,
+    /// What is asked of each item.
+    pub(crate) body: Program,
+}
+
+/// What the body of a [`PerItem`] says of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Whether it stays.
+    Where,
+    /// What it is sorted by, the least or the greatest first. What has no such value comes last.
+    SortBy { descending: bool },
+    /// What takes its place.
+    Each,
 }
 
 /// A slot of a frame.
@@ -174,6 +198,7 @@ impl Program {
                 pair.iter().for_each(|part| part.literals(texts));
             }
             Self::Not(inner) => inner.literals(texts),
+            Self::PerItem(each) => each.body.literals(texts),
             Self::If(parts) => parts.iter().for_each(|part| part.literals(texts)),
             Self::Constant(_)
             | Self::Slot(_)

@@ -1,6 +1,7 @@
 //! Evaluates a checked expression over the frames of an event and its names.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::cmp::Ordering;
 
 use smallvec::SmallVec;
@@ -11,26 +12,42 @@ use crate::ast::{Arithmetic, Comparison};
 use crate::bounds::Bounds;
 use crate::decimal::{Decimal, SCALE_MAX};
 use crate::frame::Frame;
-use crate::program::{Fault, NamesRead, Program, Quotient, Scope, Slot, Symbols, TemplatePiece};
-use crate::value::{List, Val};
+use crate::program::{Fault, How, NamesRead, PerItem, Program, Quotient, Scope, Slot, Symbols, TemplatePiece};
+use crate::value::{ItemAt, List, Val};
 
 /// All that an expression can see.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Env<'e> {
     event: &'e Frame<'e>,
     names: &'e [Frame<'e>],
     loops: SmallVec<[Item<'e>; 4]>,
     /// Loops in loops multiply: how often their bodies may still run.
-    turns_left: usize,
+    turns_left: Cell<usize>,
 }
 
 /// The item that a loop is at.
 #[derive(Debug, Clone)]
 enum Item<'e> {
     /// In the slots of a frame.
-    Slots { frame: u32, level: u32, base: u32 },
+    Slots(ItemAt),
     /// A value that an expression made.
     Value(Val<'e>),
+}
+
+impl<'e> Item<'e> {
+    fn of(value: Val<'e>) -> Self {
+        match value {
+            Val::Item(at) => Self::Slots(at),
+            value => Self::Value(value),
+        }
+    }
+
+    fn into_value(self) -> Val<'e> {
+        match self {
+            Self::Slots(at) => Val::Item(at),
+            Self::Value(value) => value,
+        }
+    }
 }
 
 impl NamesRead {
@@ -48,7 +65,7 @@ impl NamesRead {
 
 impl<'e> Env<'e> {
     pub(crate) fn new(event: &'e Frame<'e>, names: &'e [Frame<'e>], bounds: &Bounds) -> Self {
-        Self { event, names, loops: SmallVec::new(), turns_left: bounds.items_max }
+        Self { event, names, loops: SmallVec::new(), turns_left: Cell::new(bounds.items_max) }
     }
 
     /// Runs a loop's body with this item.
@@ -57,8 +74,7 @@ impl<'e> Env<'e> {
         item: Item<'e>,
         body: &mut impl FnMut(&mut Self) -> Result<(), RunError>,
     ) -> Result<(), RunError> {
-        let left = self.turns_left.checked_sub(1);
-        self.turns_left = left.ok_or_else(|| RunError::leaf("for", "has more items than are allowed"))?;
+        self.spend(1).map_err(|fault| RunError::leaf("for", fault))?;
         self.loops.push(item);
         let done = body(self);
         self.loops.pop();
@@ -79,11 +95,18 @@ impl<'e> Env<'e> {
             }
             Val::Items(items) => {
                 for item in items {
-                    self.turn(Item::Value(item), &mut body)?;
+                    self.turn(Item::of(item), &mut body)?;
                 }
             }
             _null => {}
         }
+        Ok(())
+    }
+
+    /// Takes turns from those that are left.
+    fn spend(&self, turns: usize) -> Result<(), Fault> {
+        let left = self.turns_left.get().checked_sub(turns);
+        self.turns_left.set(left.ok_or("has more items than are allowed")?);
         Ok(())
     }
 
@@ -97,7 +120,7 @@ impl<'e> Env<'e> {
     /// The item of a list; `at` is below its length.
     fn item(&self, list: &List, at: u32) -> Item<'e> {
         let stride = self.frame(list.frame).stride(list.level);
-        Item::Slots { frame: list.frame, level: list.level, base: list.start + at * stride }
+        Item::Slots(ItemAt { frame: list.frame, level: list.level, base: list.start + at * stride })
     }
 
     fn slot(&self, slot: &'e Slot) -> Val<'e> {
@@ -105,7 +128,7 @@ impl<'e> Env<'e> {
             Scope::Event => (0, 0, 0),
             Scope::Name(at) => (u32::try_from(at).unwrap_or(u32::MAX - 1) + 1, 0, 0),
             Scope::Loop(depth) => match &self.loops[depth] {
-                Item::Slots { frame, level, base } => (*frame, *level, *base),
+                Item::Slots(at) => (at.frame, at.level, at.base),
                 Item::Value(value) => return value.clone(),
             },
         };
@@ -141,6 +164,7 @@ impl Program {
                 Val::Items(items) => Val::Integer(i64::try_from(items.len()).unwrap_or(i64::MAX)),
                 _null => Val::Null,
             },
+            Self::PerItem(each) => return each.eval(env),
             Self::Coalesce(pair) => match pair[0].eval(env)? {
                 Val::Null => pair[1].eval(env)?,
                 value => value,
@@ -191,12 +215,75 @@ impl crate::program::Call {
     }
 }
 
+impl PerItem {
+    fn eval<'e>(&'e self, env: &Env<'e>) -> Result<Val<'e>, Fault> {
+        let items: Vec<Item<'e>> = match self.list.eval(env)? {
+            Val::List(list) => (0..list.len).map(|at| env.item(&list, at)).collect(),
+            Val::Items(items) => items.into_iter().map(Item::of).collect(),
+            _null => return Ok(Val::Null),
+        };
+        env.spend(items.len())?;
+        // The body has no loop of its own that would have to count on.
+        let mut inner = env.clone();
+        let mut body = |item: &Item<'e>| {
+            inner.loops.push(item.clone());
+            let value = self.body.eval(&inner);
+            inner.loops.pop();
+            value
+        };
+        Ok(Val::Items(match self.how {
+            How::Where => {
+                let mut kept = Vec::new();
+                for item in items {
+                    if matches!(body(&item)?, Val::Boolean(true)) {
+                        kept.push(item.into_value());
+                    }
+                }
+                kept
+            }
+            How::Each => items.iter().map(body).collect::<Result<_, _>>()?,
+            How::SortBy { descending } => {
+                let keys: Vec<Val<'e>> = items.iter().map(body).collect::<Result<_, _>>()?;
+                sorted(items, keys, descending)
+            }
+        }))
+    }
+}
+
+/// The items by their keys; those with one key, and those without, stay in their order.
+fn sorted<'e>(items: Vec<Item<'e>>, mut keys: Vec<Val<'e>>, descending: bool) -> Vec<Val<'e>> {
+    // Of floats and exact numbers side by side there is no order in which all three of any three agree.
+    if keys.iter().any(|key| matches!(key, Val::Float(_))) {
+        for key in &mut keys {
+            if let Some(number) = key.decimal() {
+                *key = Val::Float(number.to_float());
+            }
+        }
+    }
+    let mut keyed: Vec<(Val<'e>, Item<'e>)> = keys.into_iter().zip(items).collect();
+    keyed.sort_by(|(a, _), (b, _)| match (a, b) {
+        (Val::Null, _) | (_, Val::Null) => a.is_null().cmp(&b.is_null()),
+        (Val::Float(a), Val::Float(b)) if descending => b.total_cmp(a),
+        (Val::Float(a), Val::Float(b)) => a.total_cmp(b),
+        (a, b) if descending => order(b, a).unwrap_or(Ordering::Equal),
+        (a, b) => order(a, b).unwrap_or(Ordering::Equal),
+    });
+    keyed.into_iter().map(|(_, item)| item.into_value()).collect()
+}
+
 fn items<'e>(list: Val<'e>, slot: u32, symbols: &'e Symbols, env: &Env<'e>) -> Val<'e> {
     match list {
         Val::List(list) => {
             let stride = env.frame(list.frame).stride(list.level);
             let at = |n: u32| env.value(list.frame, list.level, list.start + n * stride + slot, symbols);
             Val::Items((0..list.len).map(at).collect())
+        }
+        Val::Items(items) => {
+            let part = |item: Val<'e>| match item {
+                Val::Item(at) => env.value(at.frame, at.level, at.base + slot, symbols),
+                value => value,
+            };
+            Val::Items(items.into_iter().map(part).collect())
         }
         other => other,
     }
@@ -213,9 +300,9 @@ fn template<'e>(pieces: &'e [TemplatePiece], env: &Env<'e>) -> Result<Val<'e>, F
     String::from_utf8(text).map(|t| Val::Text(Cow::Owned(t))).map_err(|_| Fault::Borrowed("is not UTF-8"))
 }
 
-/// Compares two values that the checker found to be comparable. Null equals null, and is neither less nor greater.
-fn compare(how: Comparison, a: &Val<'_>, b: &Val<'_>) -> bool {
-    let order = match (a, b) {
+/// The order of two values that the checker found to be comparable.
+fn order(a: &Val<'_>, b: &Val<'_>) -> Option<Ordering> {
+    match (a, b) {
         (Val::Null, Val::Null) => Some(Ordering::Equal),
         (Val::Text(a), Val::Text(b)) => Some(a.cmp(b)),
         (Val::Boolean(a), Val::Boolean(b)) => Some(a.cmp(b)),
@@ -230,8 +317,12 @@ fn compare(how: Comparison, a: &Val<'_>, b: &Val<'_>) -> bool {
             (Some(a), Some(b)) => Some(a.compare(b)),
             _unlike => None,
         },
-    };
-    match (how, order) {
+    }
+}
+
+/// Compares two values. Null equals null, and is neither less nor greater.
+fn compare(how: Comparison, a: &Val<'_>, b: &Val<'_>) -> bool {
+    match (how, order(a, b)) {
         (Comparison::Equal, order) => order == Some(Ordering::Equal),
         (Comparison::NotEqual, order) => order != Some(Ordering::Equal),
         (Comparison::Less, Some(order)) => order.is_lt(),

@@ -34,6 +34,8 @@ pub(crate) enum Val<'a> {
     List(List),
     /// A list that an expression made.
     Items(Vec<Val<'a>>),
+    /// An item of a list whose parts lie in slots, where an expression made another list of some of them.
+    Item(ItemAt),
     /// A JSON value that no type is known of.
     Json(&'a serde_json::Value),
 }
@@ -49,6 +51,17 @@ pub(crate) struct List {
     pub(crate) start: u32,
     /// How many items there are.
     pub(crate) len: u32,
+}
+
+/// Where the slots of an item begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ItemAt {
+    /// Which frame: 0 the event, then the names.
+    pub(crate) frame: u32,
+    /// The level of the frame.
+    pub(crate) level: u32,
+    /// Its first slot.
+    pub(crate) base: u32,
 }
 
 impl<'a> Val<'a> {
@@ -78,6 +91,7 @@ impl<'a> Val<'a> {
             | Val::Timestamp(_)
             | Val::List(_)
             | Val::Items(_)
+            | Val::Item(_)
             | Val::Json(_) => None,
         }
     }
@@ -105,9 +119,13 @@ impl<'a> Val<'a> {
                 }
             }
             Val::Null => return Err("is null"),
-            Val::Present | Val::Symbol(_) | Val::Bytes(_) | Val::List(_) | Val::Items(_) | Val::Json(_) => {
-                return Err("has no text");
-            }
+            Val::Present
+            | Val::Symbol(_)
+            | Val::Bytes(_)
+            | Val::List(_)
+            | Val::Items(_)
+            | Val::Item(_)
+            | Val::Json(_) => return Err("has no text"),
         }
         Ok(())
     }

@@ -122,7 +122,8 @@ proptest! {
         Just(".a"), Just(".n"), Just(".d"), Just(".e"), Just(".l"), Just(".l[].x"), Just("??"), Just("=="), Just("in"), Just("['X']"),
         Just("|"), Just("truncate(3)"), Just("round"), Just("unix"), Just("if"), Just("then"), Just("else"), Just("not"), Just("-"),
         Just("and"), Just("("), Just(")"), Just("*"), Just("/"), Just("99999999999"), Just("0.5"), Just("null"), Just("count"),
-        Just("sum"), Just("'t'"), Just("first"), Just("join(',')")], 0..12)) {
+        Just("sum"), Just("'t'"), Just("first"), Just("join(',')"),
+        Just("| where("), Just("| sort_by("), Just("| each("), Just("$item"), Just("$item.x")], 0..14)) {
         let event = EventSchema::parse(EVENT).unwrap();
         let mut compiler = Compiler::new(event.ty.clone(), "E".to_owned());
         let text = words.join(" ");
@@ -158,8 +159,22 @@ fn an_output_beyond_its_bound_is_refused_and_leaves_nothing() {
 #[test]
 fn loops_in_loops_are_bounded_also_where_they_write_nothing() {
     let event = EventSchema::parse(EVENT).unwrap();
-    let mut compiler = Compiler::new(event.ty, "E".to_owned());
+    let compiler = Compiler::new(event.ty, "E".to_owned());
     let tree = "all:\n- for: $a in .l\n  inner:\n  - for: $b in .l\n    when: $a.x > $b.x\n    x: $b.x";
+    ends_in_an_error(compiler, tree);
+}
+
+#[test]
+fn functions_of_items_in_loops_count_as_loops() {
+    for inner in ["where($item.x > $a.x)", "sort_by($item.x)", "each($item.x > $a.x)"] {
+        let event = EventSchema::parse(EVENT).unwrap();
+        let compiler = Compiler::new(event.ty, "E".to_owned());
+        ends_in_an_error(compiler, &format!("all:\n- for: $a in .l\n  n: .l | {inner} | count"));
+    }
+}
+
+/// Runs a tree over a list that is too long for what it does with it.
+fn ends_in_an_error(mut compiler: Compiler, tree: &str) {
     let tree = tieline_mapping::yaml::parse(tree).unwrap();
     let mapping = compiler.mapping(&tree, Target::Contract(&Type::of(Kind::Any), "the contract"), None).unwrap();
     let (layout, _) = compiler.finish();

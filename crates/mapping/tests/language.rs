@@ -129,6 +129,92 @@ fn brackets_take_a_field_of_each_item() {
 }
 
 #[test]
+fn a_function_of_items_names_the_item_at_hand() {
+    let texts = || json!({ "type": "array", "items": { "type": "string" } });
+    let list = || {
+        json!({ "type": "array", "items": { "type": "object", "properties": {
+            "sku": { "type": "string" }, "quantity": { "type": "integer" } } } })
+    };
+    // A list of records stays one: it can be looped over, copied, counted, and a field of each taken.
+    let looped = "a:\n  - for: $line in .lines | where($line.quantity > 0)\n    sku: $line.sku";
+    check_error(list(), looped, "mapping/unknown-name");
+    let looped = "a:\n  - for: $line in .lines | where($item.quantity > 0)\n    sku: $line.sku";
+    check(list(), looped, json!({ "a": [{ "sku": "a" }, { "sku": "a" }] }));
+    let copied = json!({ "a": [{ "sku": "a", "quantity": 1 }, { "sku": "a", "quantity": 3 }] });
+    check(list(), "a: .lines | where($item.quantity > 0)", copied);
+    check(json!({ "type": "integer" }), "a: .lines | where($item.sku == 'a') | count", json!({ "a": 2 }));
+    check(texts(), "a: .lines | where($item.quantity == 0) | each($item.sku)", json!({ "a": ["b"] }));
+    // Stable, both ways.
+    let quantities = || json!({ "type": "array", "items": { "type": "integer" } });
+    check(quantities(), "a: .lines | sort_by($item.sku) | each($item.quantity)", json!({ "a": [1, 3, 0] }));
+    check(quantities(), "a: .lines | sort_by($item.sku, descending) | each($item.quantity)", json!({ "a": [0, 1, 3] }));
+    let nulls =
+        "a: .lines | sort_by(if $item.quantity == 3 then null else $item.quantity, descending) | each($item.quantity)";
+    check(quantities(), nulls, json!({ "a": [1, 0, 3] }));
+    // The event is the event inside of it, too.
+    check(
+        quantities(),
+        "a: .lines | where($item.quantity < .n) | each($item.quantity + .n)",
+        json!({ "a": [8, 7, 10] }),
+    );
+    check(quantities(), "a: .lines[].quantity | where($item != 0)", json!({ "a": [1, 3] }));
+    check(
+        texts(),
+        "a: .title | split('r') | where($item != 'ö') | sort_by($item, descending)",
+        json!({ "a": ["öße", "G"] }),
+    );
+    // Inside of a loop, of its item's list.
+    let inner = "a:\n  - for: $line in .lines\n    sku: .lines | where($item.sku == $line.sku) | each($item.quantity | text) | join('+')";
+    check(list(), inner, json!({ "a": [{ "sku": "1+3" }, { "sku": "0" }, { "sku": "1+3" }] }));
+}
+
+#[test]
+fn what_where_proves_holds_of_the_items_that_stay() {
+    let list = |item: Value| json!({ "type": "array", "items": item });
+    let wanted = list(json!({ "type": "string", "pattern": "^[a-z]$" }));
+    check_error(wanted.clone(), "a: .lines | each($item.sku)", "mapping/not-proven");
+    let kept = "a: .lines | where($item.sku | matches('^[a-z]$')) | each($item.sku)";
+    check(wanted, kept, json!({ "a": ["a", "b", "a"] }));
+    let looped = "a:\n  - for: $line in .lines | where($item.sku in ['a', 'c'])\n    item: $line.sku";
+    check(list(json!({ "enum": ["a", "c"] })), looped, json!({ "a": ["a", "a"] }));
+}
+
+#[test]
+fn functions_of_items_do_not_nest_and_take_what_can_be_decided_or_ordered() {
+    let any = || json!({});
+    check_error(any(), "a: .lines | where((.lines | where($item.quantity > 0) | count) > 0)", "mapping/name-taken");
+    check_error(any(), "a: .lines | where($item.quantity)", "mapping/wrong-type");
+    check_error(any(), "a: .lines | sort_by($item)", "mapping/wrong-type");
+    check_error(any(), "a: .lines | each($item)", "mapping/wrong-type");
+    check_error(any(), "a: .n | where($item > 0)", "mapping/wrong-type");
+    check_error(any(), "a: .lines | sort_by($item.sku, upwards)", "mapping/wrong-argument");
+    check_error(any(), "a: .lines | where(.quantity > 0)", "mapping/unknown-field");
+    let looped = "a:\n  - for: $item in .lines\n    b: .lines | where($item.quantity > 0) | count";
+    check_error(any(), looped, "mapping/name-taken");
+}
+
+#[test]
+fn each_branch_of_a_choice_is_proven_by_itself() {
+    let code = || json!({ "type": "string", "pattern": "^[A-Z]{2}$" });
+    let coded = "if .code != null and (.code | matches('^[A-Z]{2}$')) then .code else";
+    check(code(), &format!("a: {coded} 'XX'"), json!({ "a": "DE" }));
+    check(code(), &format!("a: {coded} (if .n > 3 then 'FR' else 'ES')"), json!({ "a": "DE" }));
+    check_error(code(), &format!("a: {coded} 'none'"), "mapping/not-proven");
+    check_error(code(), &format!("a: {coded} .id"), "mapping/not-proven");
+    check_error(code(), &format!("a: ({coded} 'XX') | lower"), "mapping/not-proven");
+    // What the branches have in common is proven as before, and what one of them is not stays open.
+    let short = json!({ "type": "string", "pattern": "^[A-Z]{2}$", "maxLength": 2 });
+    check_error(short, &format!("a: {coded} 'XX'"), "mapping/too-long");
+}
+
+#[test]
+fn a_list_of_a_choice_is_the_list_that_was_chosen() {
+    let quantities = json!({ "type": "array", "items": { "type": "integer" } });
+    let chosen = "a: if .n > 3 then .lines[].quantity else (.lines[].quantity | where($item > 0))";
+    check(quantities, chosen, json!({ "a": [1, 0, 3] }));
+}
+
+#[test]
 fn literals_are_texts_numbers_truth_values_and_null() {
     for (literal, value) in [
         ("42", json!(42)),

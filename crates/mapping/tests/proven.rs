@@ -9,7 +9,7 @@ use tieline_mapping::{Compiler, CounterExample, Examined, Given, Promise, Severi
 use tieline_schema::contract::Validator;
 
 /// Expressions of `.x`, whatever its type is; most fit few types.
-const EXPRESSIONS: [&str; 34] = [
+const EXPRESSIONS: [&str; 43] = [
     ".x",
     ".x | truncate(3)",
     ".x | upper",
@@ -42,6 +42,15 @@ const EXPRESSIONS: [&str; 34] = [
     ".x | distinct",
     ".x | sum",
     ".x | join(', ')",
+    ".x | where($item != null)",
+    ".x | where($item != 'none') | first",
+    ".x | where($item == 'a')",
+    ".x | where($item > 1) | sort_by($item)",
+    ".x | sort_by($item) | first",
+    ".x | each($item ?? 'none' | truncate(2))",
+    ".x | each($item > 1)",
+    "if .x | matches('^[A-Z]{2}$') then .x else 'DE'",
+    "if .x in ['bcd', 'A'] then .x else 'none'",
     ".x | date(Europe/Berlin)",
     ".x | hash",
 ];
@@ -156,6 +165,8 @@ fn the_expressions_are_accepted_where_they_fit() {
     );
     let several = |n: u32| json!({ "type": "array", "minItems": n, "items": { "type": "string" } });
     check(several(3), several(1), ".x | distinct");
+    check(several(3), several(3), ".x | sort_by($item, descending) | each($item | upper)");
+    assert_eq!(examined(&several(3), &several(1), true, ".x | where($item != '')"), None);
     // Three items can be one and the same.
     assert_eq!(examined(&several(3), &several(2), true, ".x | distinct"), None);
 }

@@ -78,6 +78,14 @@ impl Refusal {
 }
 
 impl Constraint {
+    /// Whether both are of one demand of a place.
+    pub(super) fn demands_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Schema { what, .. }, Self::Schema { what: other, .. }) => what == other,
+            (one, other) => std::mem::discriminant(one) == std::mem::discriminant(other),
+        }
+    }
+
     /// Checks a value; what is wrong never holds the value itself.
     pub(crate) fn check(&self, value: &Val<'_>) -> Result<(), String> {
         match (self, value) {

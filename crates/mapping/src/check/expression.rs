@@ -116,8 +116,11 @@ impl Checker {
             return None;
         };
         let because = right.null_because.clone();
-        let mut typed = Typed::new(Program::Coalesce(Box::new([left.program, right.program])), ty, span);
+        let branches = branches(&left, &right);
+        let pair = [self.loose(left), self.loose(right)];
+        let mut typed = Typed::new(Program::Coalesce(Box::new(pair)), ty, span);
         typed.null_because = because;
+        typed.branches = branches;
         Some(typed)
     }
 
@@ -179,10 +182,21 @@ impl Checker {
             self.unlike(&left.ty.kind, &right.ty.kind, span);
             return None;
         };
-        let because = left.null_because.or(right.null_because);
-        let mut typed = Typed::new(Program::If(Box::new([decided?, left.program, right.program])), ty, span);
+        let because = left.null_because.clone().or(right.null_because.clone());
+        let branches = branches(&left, &right);
+        let parts = [decided?, self.loose(left), self.loose(right)];
+        let mut typed = Typed::new(Program::If(Box::new(parts)), ty, span);
         typed.null_because = because;
+        typed.branches = branches;
         Some(typed)
+    }
+
+    /// The program of one of several values: a list comes out of its frame, since the others lie elsewhere.
+    fn loose(&mut self, typed: Typed) -> Program {
+        match &typed.ty.kind {
+            Kind::List { item, .. } if is_single(&item.kind) => self.items(typed),
+            _other => typed.program,
+        }
     }
 
     fn compare(&mut self, how: Comparison, a: &Expr, b: &Expr, span: Span) -> Option<Typed> {
@@ -363,6 +377,7 @@ impl Checker {
         match function.body {
             Body::Translate => self.translate(input, call, span),
             Body::Count => self.count(input, call, span),
+            Body::PerItem(how) => self.per_item(function, how, input, call, span),
             Body::Plain(compile) => {
                 let (given, argument) = self.arguments(call)?;
                 let bare = Type { nullable: false, ..input.ty.clone() };
@@ -427,7 +442,7 @@ impl Checker {
         typed
     }
 
-    fn misuse(&mut self, function: &functions::Function, input: &Typed, call: &Call, misuse: Misuse) {
+    pub(super) fn misuse(&mut self, function: &functions::Function, input: &Typed, call: &Call, misuse: Misuse) {
         let problem = match misuse {
             Misuse::Input { wants, help } => {
                 let message =
@@ -528,6 +543,21 @@ impl Checker {
             }
         }
     }
+}
+
+/// The kinds of all values that a choice between two can be.
+fn branches(a: &Typed, b: &Typed) -> Vec<Kind> {
+    let of = |typed: &Typed| match typed.branches.as_slice() {
+        [] if typed.ty.kind == Kind::Null => Vec::new(),
+        [] => vec![typed.ty.kind.clone()],
+        several => several.to_vec(),
+    };
+    [of(a), of(b)].concat()
+}
+
+/// Whether it has no parts.
+pub(super) fn is_single(kind: &Kind) -> bool {
+    !matches!(kind, Kind::Record(_) | Kind::List { .. } | Kind::Map(_))
 }
 
 /// A text that is written where a date or an instant is compared with it is one.

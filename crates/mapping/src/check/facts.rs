@@ -1,5 +1,7 @@
 //! What a condition proves: `!= null`, `== 'X'`, `in […]`, `matches`, joined by `and`, hold in all that it guards.
 
+use std::sync::Arc;
+
 use tieline_schema::types::{Kind, Type};
 
 use super::Checker;
@@ -69,6 +71,26 @@ impl Checker {
                 (Known::NoneOf(_) | Known::NotNull | Known::Matches(_), _) => {}
             }
         }
+    }
+}
+
+impl Checker {
+    /// The type of a value with all that is known of it and of its parts.
+    pub(super) fn narrowed(&self, name: &str, steps: &mut Vec<String>, mut ty: Type) -> Type {
+        if !self.facts.iter().any(|fact| fact.name.as_deref() == Some(name) && fact.steps.starts_with(steps)) {
+            return ty;
+        }
+        ty.nullable &= !self.is_not_null(Some(name), steps);
+        self.narrow(Some(name), steps, &mut ty);
+        if let Kind::Record(record) = &mut ty.kind {
+            for field in &mut Arc::make_mut(record).fields {
+                steps.push(field.name.clone());
+                field.required |= self.is_not_null(Some(name), steps);
+                field.ty = self.narrowed(name, steps, field.ty.clone());
+                steps.pop();
+            }
+        }
+        ty
     }
 }
 

@@ -7,6 +7,7 @@ mod facts;
 mod join;
 mod number;
 mod path;
+mod per_item;
 mod residual;
 mod tree;
 
@@ -87,13 +88,17 @@ pub(crate) struct Typed {
     pub(crate) null_because: Option<String>,
     /// The want of a record or list that lies in slots.
     want: Option<(Root, Scope, WantId)>,
+    /// The want of the items of a list that does not lie in slots itself, where they do.
+    item: Option<(Root, WantId)>,
+    /// The kinds of the values that it is one of; empty where its type says all.
+    branches: Vec<Kind>,
     /// The table that its value comes from.
     table: Option<String>,
 }
 
 impl Typed {
     fn new(program: Program, ty: Type, span: Span) -> Self {
-        Self { program, ty, span, null_because: None, want: None, table: None }
+        Self { program, ty, span, null_because: None, want: None, item: None, branches: Vec::new(), table: None }
     }
 
     /// The same program with another type; where it lies is forgotten.
@@ -215,16 +220,19 @@ impl Checker {
         }
     }
 
+    /// Where the items of a list lie; none for what is no list, and for items that an expression made.
+    fn item_want(&mut self, typed: &Typed) -> Option<(Root, WantId)> {
+        let Kind::List { item, .. } = &typed.ty.kind else { return None };
+        match typed.want {
+            Some((root, _, want)) => Some((root, self.layout_of(root).item(want, item))),
+            None => typed.item,
+        }
+    }
+
     /// The program that takes the items of a list out of the frame, for a function to have.
     fn items(&mut self, typed: Typed) -> Program {
-        let Some((root, _, want)) = typed.want else {
-            return typed.program;
-        };
-        let Kind::List { item, .. } = &typed.ty.kind else {
-            return typed.program;
-        };
+        let Some((root, item_want)) = self.item_want(&typed) else { return typed.program };
         let layout = self.layout_of(root);
-        let item_want = layout.item(want, item);
         let slot = layout.slot(item_want);
         let symbols = symbols(&layout.want(item_want).ty);
         Program::Items { list: Box::new(typed.program), slot, symbols }

@@ -139,6 +139,11 @@ impl Checker {
             (_, _) => format!("`{}` has no field `{name}`", path.text_of(at)),
         };
         let mut help = suggest::nearest(name, names.clone()).map(|near| format!("did you mean `{near}`?"));
+        if let (0, None, Some(item)) = (at, &path.name, self.item_at_hand())
+            && matches!(&item.kind, Kind::Record(record) if record.field(name).is_some())
+        {
+            help = Some(format!("a field of the item at hand is `$item.{name}`"));
+        }
         if help.is_none()
             && let Some((left, _)) = name.split_once('-')
             && record.field(left).is_some()

@@ -9,6 +9,7 @@ use super::accept::{Constraint, NullRule, Residual, accept};
 use super::residual::OwnedId;
 use super::{Checker, LoopVar, Root, Typed, describe, symbols};
 use crate::item::Item;
+use crate::layout::WantId;
 use crate::lexer::Source;
 use crate::program::{Program, Scope, Slot};
 use crate::yaml::{Node, NodeValue};
@@ -334,17 +335,9 @@ impl Checker {
             return None;
         };
         let min = if typed.ty.nullable { 0 } else { min_items };
-        let program = self.enter_loop(&clause.name, typed, *item);
-        Some((program, min, max_items))
-    }
-
-    fn enter_loop(&mut self, name: &str, typed: Typed, item: Type) -> Program {
-        let want = typed.want.map(|(root, _, want)| {
-            let item = self.layout_of(root).item(want, &item);
-            (root, item)
-        });
-        self.loops.push(LoopVar { name: name.to_owned(), ty: item, want });
-        typed.program
+        let want = self.item_want(&typed);
+        self.loops.push(LoopVar { name: clause.name, ty: *item, want });
+        Some((typed.program, min, max_items))
     }
 
     /// Fits a value to a place: a single one as a leaf, a record or list part by part.
@@ -381,7 +374,8 @@ impl Checker {
             return self.maybe(typed, place, |c, typed| {
                 let slot = c.layout_of(root).slot(want);
                 let list = Program::Slot(Slot { scope, slot, symbols: None });
-                let item = c.copy_list(list, typed.want, (from, to), place, typed.span, against)?;
+                let item = c.item_want(typed);
+                let item = c.copy_list(list, item, (from, to), place, typed.span, against)?;
                 whole.then(|| tree(item))
             });
         }
@@ -391,7 +385,8 @@ impl Checker {
             self.report(Diagnostic::error("mapping/null-refused", typed.span, message).help(help));
             return None;
         }
-        let item = self.copy_list(typed.program, None, (from, to), place, typed.span, against)?;
+        let item = self.item_want(&typed);
+        let item = self.copy_list(typed.program, item, (from, to), place, typed.span, against)?;
         whole.then(|| tree(item))
     }
 
@@ -443,7 +438,7 @@ impl Checker {
     fn copy_list(
         &mut self,
         list: Program,
-        want: Option<(Root, Scope, usize)>,
+        item: Option<(Root, WantId)>,
         (from, to): (Type, &Type),
         place: &Place<'_>,
         span: Span,
@@ -451,11 +446,8 @@ impl Checker {
     ) -> Option<Item<Tree>> {
         let depth = self.loops.len();
         let path = format!("{}[]", place.path);
-        let value = match want {
-            Some((root, _, want)) => {
-                let item = self.layout_of(root).item(want, &from);
-                self.part(root, Scope::Loop(depth), item, from.clone(), span, &path)
-            }
+        let value = match item {
+            Some((root, item)) => self.part(root, Scope::Loop(depth), item, from.clone(), span, &path),
             None => {
                 let program = Program::Slot(Slot { scope: Scope::Loop(depth), slot: 0, symbols: None });
                 Typed::new(program, from.clone(), span)
@@ -510,6 +502,9 @@ impl Checker {
         let mut checks = Vec::new();
         let mut whole = fits;
         for Residual { refusal, constraint } in residuals {
+            if each_proves(&typed.branches, &place.ty.kind, &constraint) {
+                continue;
+            }
             if self.owns(against.owned, &place.path) {
                 checks.push(constraint);
                 continue;
@@ -531,6 +526,16 @@ impl Checker {
         let row = self.tables.rows_to(table, refused).into_iter().next()?;
         Some(format!("row {row} of table `{table}`"))
     }
+}
+
+/// Whether the value is one of several, and each of them is proven to fit by its own type: what they have in common says
+/// less, since two texts with two patterns have none.
+fn each_proves(branches: &[Kind], target: &Kind, constraint: &Constraint) -> bool {
+    let proves = |branch: &Kind| {
+        let left = accept(branch, target);
+        left.is_ok_and(|left| !left.iter().any(|residual| residual.constraint.demands_like(constraint)))
+    };
+    !branches.is_empty() && branches.iter().all(proves)
 }
 
 fn name(place: &Place<'_>) -> String {

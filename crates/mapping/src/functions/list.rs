@@ -5,7 +5,7 @@ use tieline_schema::types::{Kind, Text, Type};
 use super::{Applied, Body, Function, Misuse, Use};
 use crate::check::{Range, number_scale};
 use crate::decimal::Decimal;
-use crate::program::{Code, Fault};
+use crate::program::{Code, Fault, How};
 use crate::value::Val;
 
 /// Functions of lists.
@@ -39,6 +39,29 @@ pub(super) const LISTS: &[Function] = &[
         body: Body::Plain(|u| end(u, |items| items.pop())),
     },
     Function {
+        name: "where",
+        signature: "list | where(condition of $item) → list",
+        doc: "The items for which a condition holds, in their order. `$item` is the item at hand. What the condition \
+            proves of it (`!= null`, `== 'X'`) holds of the items that stay.",
+        example: (".lines | where($item.quantity > 2) | count", "1"),
+        body: Body::PerItem(How::Where),
+    },
+    Function {
+        name: "sort_by",
+        signature: "list | sort_by(value of $item) → list; list | sort_by(value of $item, descending) → list",
+        doc: "The items by a number, a date, an instant, a truth value or a text (by code points) of each, `$item`; the \
+            greatest first with `descending`. Those with equal ones stay in their order, those with null come last.",
+        example: (".lines | sort_by($item.quantity, descending) | each($item.quantity) | join(', ')", "3, 2"),
+        body: Body::PerItem(How::SortBy { descending: false }),
+    },
+    Function {
+        name: "each",
+        signature: "list | each(value of $item) → list",
+        doc: "What an expression makes of each item, `$item`.",
+        example: ("'a,b' | split(',') | each($item | upper) | join(' ')", "A B"),
+        body: Body::PerItem(How::Each),
+    },
+    Function {
         name: "join",
         signature: "list | join('between') → text",
         doc: "Writes the items one after another with a text between them; null ones are left out.",
@@ -65,7 +88,7 @@ fn item<'a>(u: &'a Use<'_>) -> Result<&'a Type, Misuse> {
     match &u.input.kind {
         Kind::List { item, .. } => match &item.kind {
             Kind::Record(_) | Kind::List { .. } | Kind::Map(_) => {
-                let help = Some("name a field of the items: `.lines[].sku`".to_owned());
+                let help = Some("name a field of the items: `.lines[].sku`, or `… | each($item.sku)`".to_owned());
                 Err(Misuse::Input { wants: "a list of single values", help })
             }
             _scalar => Ok(item),

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use tieline_schema::types::{Kind, Type};
 
 use crate::Span;
-use crate::program::{Code, Fault};
+use crate::program::{Code, Fault, How};
 use crate::value::Val;
 
 /// A function of the language, for the reference.
@@ -49,6 +49,8 @@ pub(crate) enum Body {
     Translate,
     /// Of a list that stays where it lies: the checker does it.
     Count,
+    /// With an expression of each item, `$item`: the checker does it.
+    PerItem(How),
 }
 
 /// A use of a function.
