@@ -9,6 +9,7 @@ pub mod kafka;
 mod kept;
 pub mod producer;
 pub mod registry;
+pub mod state;
 pub mod system;
 pub mod telemetry;
 pub mod trace;

@@ -3,16 +3,15 @@
 //! The ledger has one record for each commit and partition, so that it costs little; a dead letter is a record of its own,
 //! with the original bytes, so that it can be delivered again as if it had just come.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
-use tieline_delivery::{Final, Outcome};
+use tieline_delivery::{AttemptLog, Final, Outcome, Reason};
 
 use super::prepare::Delivered;
 use crate::kafka::StateRecord;
+use crate::state::{Attempt, DeadLetter, Effect, Header, LedgerEntry, LedgerRecord, Origin, StateError};
 
 /// Where a consumer writes what became of its records.
 #[derive(Debug, Clone)]
@@ -21,142 +20,94 @@ pub(super) struct StateTopics {
     pub dead_letters: Arc<str>,
 }
 
-/// A record of the ledger: the outcomes of one commit in one partition.
-#[derive(Debug, Serialize)]
-struct LedgerRecord<'a> {
-    version: u32,
-    topic: &'a str,
-    partition: i32,
-    committed_at_ms: i64,
-    entries: Vec<LedgerEntry<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-struct LedgerEntry<'a> {
-    offset: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    event_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<String>,
-    outcome: &'static str,
-    attempts: u32,
-}
-
-/// A dead letter: the record as it was, and why it could not be delivered.
-#[derive(Debug, Serialize)]
-struct DeadLetter<'a> {
-    version: u32,
-    topic: &'a str,
-    partition: i32,
-    offset: i64,
-    timestamp_ms: Option<i64>,
-    /// Base 64.
-    key: Option<String>,
-    /// Base 64.
-    value: Option<String>,
-    /// Names and base 64.
-    headers: Vec<(&'a str, Option<String>)>,
-    event_id: Option<&'a str>,
-    reason: &'a str,
-    detail: &'a str,
-    /// Whether the effect exists all the same.
-    applied: bool,
-    attempts_total: u32,
-    attempts: Vec<Attempt<'a>>,
-    died_at_ms: i64,
-}
-
-#[derive(Debug, Serialize)]
-struct Attempt<'a> {
-    at_ms: i64,
-    status: Option<u16>,
-    excerpt: &'a str,
-}
-
 /// Writes down what became of these records.
 pub(super) fn state_records(
     topics: &StateTopics,
     finals: &[Final<Arc<Delivered>>],
     now_ms: i64,
-) -> Result<Vec<StateRecord>, serde_json::Error> {
+) -> Result<Vec<StateRecord>, StateError> {
     let mut by_partition: BTreeMap<i32, Vec<&Final<Arc<Delivered>>>> = BTreeMap::new();
     for ended in finals {
         by_partition.entry(ended.id.partition.0).or_default().push(ended);
     }
     let mut records = Vec::new();
     for (partition, ended) in by_partition {
-        records.push(ledger_record(topics, partition, &ended, now_ms)?);
+        records.extend(ledger_records(topics, partition, &ended, now_ms)?);
         for ended in ended {
-            if let Outcome::Dead { .. } = ended.outcome {
-                records.push(dead_letter(topics, ended, now_ms)?);
+            if let Outcome::Dead { reason, applied } = &ended.outcome {
+                records.push(dead_letter(topics, ended, reason, *applied, now_ms)?);
             }
         }
     }
     Ok(records)
 }
 
-fn ledger_record(
+fn ledger_records(
     topics: &StateTopics,
     partition: i32,
     ended: &[&Final<Arc<Delivered>>],
     now_ms: i64,
-) -> Result<StateRecord, serde_json::Error> {
+) -> Result<Vec<StateRecord>, StateError> {
     let topic = ended.first().map_or("", |e| &e.record.record.topic);
-    let entries = ended.iter().map(|e| ledger_entry(e)).collect();
-    let value = LedgerRecord { version: 1, topic, partition, committed_at_ms: now_ms, entries };
-    let key = format!("{topic}-{partition}").into_bytes();
-    Ok(StateRecord { topic: Arc::clone(&topics.ledger), partition, key, value: serde_json::to_vec(&value)? })
+    let write = |entries| {
+        let record = LedgerRecord { topic: Cow::Borrowed(topic), partition, committed_at_ms: now_ms, entries };
+        let key = LedgerRecord::key(topic, partition);
+        Ok(StateRecord { topic: Arc::clone(&topics.ledger), partition, key, value: record.encode()? })
+    };
+    LedgerRecord::cut(ended.iter().map(|e| ledger_entry(e)).collect()).into_iter().map(write).collect()
 }
 
 fn ledger_entry(ended: &Final<Arc<Delivered>>) -> LedgerEntry<'_> {
     LedgerEntry {
         offset: ended.id.offset,
-        event_id: ended.record.event_id(),
-        key: ended.key.as_ref().map(|k| String::from_utf8_lossy(k).into_owned()),
+        event_id: ended.record.event_id().map(Cow::Borrowed),
+        key: ended.key.as_ref().map(|key| String::from_utf8_lossy(key)),
         outcome: match &ended.outcome {
-            Outcome::Done => "done",
-            Outcome::Skipped => "skipped",
-            Outcome::Dead { .. } => "dead",
+            Outcome::Done => crate::state::Outcome::Done,
+            Outcome::Skipped => crate::state::Outcome::Skipped,
+            Outcome::Dead { .. } => crate::state::Outcome::Dead,
         },
         attempts: ended.attempts_total,
+        // One attempt says no more than the outcome does.
+        tried: if ended.attempts_total > 1 { attempts(&ended.attempts) } else { Vec::new() },
     }
 }
 
 fn dead_letter(
     topics: &StateTopics,
     ended: &Final<Arc<Delivered>>,
+    reason: &Reason,
+    applied: bool,
     now_ms: i64,
-) -> Result<StateRecord, serde_json::Error> {
+) -> Result<StateRecord, StateError> {
     let record = &ended.record.record;
-    let (reason, detail, applied) = match &ended.outcome {
-        Outcome::Dead { reason, applied } => (reason.code.as_str(), reason.detail.as_str(), *applied),
-        Outcome::Done | Outcome::Skipped => ("", "", false),
-    };
+    let origin = Origin { topic: record.topic.to_string(), partition: record.partition, offset: record.offset };
+    let header = |name, value: Option<_>| Header { name: Cow::Borrowed(name), value: value.map(Cow::Borrowed) };
+    let key = origin.key();
     let letter = DeadLetter {
-        version: 1,
-        topic: &record.topic,
-        partition: record.partition,
-        offset: record.offset,
+        origin,
         timestamp_ms: record.timestamp_ms,
-        key: record.key.as_ref().map(|k| STANDARD.encode(k)),
-        value: record.value.as_ref().map(|v| STANDARD.encode(v)),
-        headers: record.headers.iter().map(|(n, v)| (n.as_str(), v.as_ref().map(|v| STANDARD.encode(v)))).collect(),
-        event_id: ended.record.event_id(),
-        reason,
-        detail,
-        applied,
+        key: record.key.as_deref().map(Cow::Borrowed),
+        value: record.value.as_deref().map(Cow::Borrowed),
+        headers: record.headers.iter().map(|(name, value)| header(name.as_str(), value.as_deref())).collect(),
+        event_id: ended.record.event_id().map(Cow::Borrowed),
+        reason: Cow::Borrowed(&reason.code),
+        detail: Cow::Borrowed(&reason.detail),
+        effect: if applied { Effect::Exists } else { Effect::None },
+        round: 0,
+        redriven: 0,
         attempts_total: ended.attempts_total,
-        attempts: ended
-            .attempts
-            .iter()
-            .map(|a| Attempt { at_ms: a.at_ms, status: a.status, excerpt: &a.excerpt })
-            .collect(),
+        attempts: attempts(&ended.attempts),
         died_at_ms: now_ms,
     };
     Ok(StateRecord {
         topic: Arc::clone(&topics.dead_letters),
         partition: record.partition,
-        key: format!("{}-{}-{}", record.topic, record.partition, record.offset).into_bytes(),
-        value: serde_json::to_vec(&letter)?,
+        key,
+        value: letter.encode()?,
     })
+}
+
+fn attempts(logs: &[AttemptLog]) -> Vec<Attempt<'_>> {
+    logs.iter().map(Attempt::of).collect()
 }

@@ -1,6 +1,5 @@
 //! Producers: what a source adapter hands over is mapped, validated and published.
 
-mod dead_letter;
 mod publisher;
 mod repeats;
 

@@ -10,13 +10,13 @@ use tieline_mapping::{Frame, RunError};
 use tieline_schema::cloudevents::Attributes;
 use tieline_schema::wire::v0_header;
 
-use super::dead_letter::DeadLetter;
 use super::repeats::{Repeats, Seen};
 use super::{Accepted, Delivery, NotAccepted};
 use crate::consumer::BOUNDS;
 use crate::happening::{Happening, Happenings, What};
 use crate::kafka::{EventProducer, PublishError, state_topic};
 use crate::registry::{RegistryClient, RegistryError};
+use crate::state::UnmappedBody;
 use crate::telemetry::Metrics;
 use crate::trace;
 
@@ -200,8 +200,15 @@ impl Publisher {
 
     /// Keeps a body that cannot become an event.
     async fn bury(&self, delivery: &Delivery, reason: String) -> Result<Accepted, NotAccepted> {
-        let letter = serde_json::to_vec(&DeadLetter::new(&self.producer.name, delivery, &reason))
-            .map_err(|e| NotAccepted { reason: e.to_string() })?;
+        let unmapped = UnmappedBody {
+            producer: self.producer.name.as_str().into(),
+            delivery_id: delivery.id.as_str().into(),
+            received_ms: delivery.received_ms,
+            headers: delivery.headers.as_slice().into(),
+            body: Some(delivery.body.as_slice().into()),
+            reason: reason.as_str().into(),
+        };
+        let letter = unmapped.encode().map_err(|e| NotAccepted { reason: e.to_string() })?;
         let record = FutureRecord::to(&self.dead_letters).key(delivery.id.as_bytes()).payload(letter.as_slice());
         self.events.put(record).await.map_err(|e| self.not_accepted(&e))?;
         self.metrics.count_published(&self.producer.name, "dead");
