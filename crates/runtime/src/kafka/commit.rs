@@ -12,7 +12,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode as KafkaCommitMode, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{Offset, TopicPartitionList};
 use tieline_delivery::{CommitId, CommitOffset};
 use tokio::sync::mpsc;
@@ -24,8 +24,11 @@ use super::settings::{ConnectError, Connection, producer_settings};
 /// How long the broker may take for one step of a transaction, and to give up one whose owner has vanished.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long one flush takes at most while records of a transaction are on their way.
-const FLUSH_STEP: Duration = Duration::from_millis(2);
+/// How long to sleep between two looks at the records that are on their way. They take some milliseconds.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// How often the client is asked what it has to say while there is nothing to commit: it keeps that until then.
+const ATTEND_EVERY: Duration = Duration::from_secs(1);
 
 /// How a commit is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,10 +107,16 @@ impl Committer {
             .name("commit".to_owned())
             .spawn(move || {
                 writer.begin();
-                for batch in todo {
-                    let report = Report { id: batch.id, result: writer.write(&batch) };
-                    if reports.send(report).is_err() {
-                        break;
+                loop {
+                    match todo.recv_timeout(ATTEND_EVERY) {
+                        Ok(batch) => {
+                            let report = Report { id: batch.id, result: writer.write(&batch) };
+                            if reports.send(report).is_err() {
+                                break;
+                            }
+                        }
+                        Err(sync_mpsc::RecvTimeoutError::Timeout) => writer.attend(),
+                        Err(sync_mpsc::RecvTimeoutError::Disconnected) => break,
                     }
                 }
             })
@@ -127,7 +136,7 @@ struct Writer {
     mode: CommitMode,
     topic: String,
     group: Arc<BaseConsumer<Membership>>,
-    producer: Option<ThreadedProducer<Undelivered>>,
+    producer: Option<BaseProducer<Undelivered>>,
 }
 
 impl Writer {
@@ -155,6 +164,13 @@ impl Writer {
         }
     }
 
+    /// Hears of faults between commits.
+    fn attend(&self) {
+        if let Some(producer) = &self.producer {
+            take_reports(producer);
+        }
+    }
+
     fn write(&mut self, batch: &Batch) -> Result<(), KafkaError> {
         let producer = match self.producer.take() {
             Some(producer) => producer,
@@ -171,27 +187,27 @@ impl Writer {
         result.map_err(|failure| failure.error)
     }
 
-    fn connect(&mut self) -> Result<ThreadedProducer<Undelivered>, KafkaError> {
+    fn connect(&mut self) -> Result<BaseProducer<Undelivered>, KafkaError> {
         let config = self.settings().map_err(|e| KafkaError::ClientCreation(e.to_string()))?;
-        let producer: ThreadedProducer<Undelivered> = config.create_with_context(Undelivered::default())?;
+        let producer: BaseProducer<Undelivered> = config.create_with_context(Undelivered::default())?;
         if matches!(self.mode, CommitMode::Transaction { .. }) {
             producer.init_transactions(TRANSACTION_TIMEOUT)?;
         }
         Ok(producer)
     }
 
-    fn fill(&self, producer: &ThreadedProducer<Undelivered>, batch: &Batch) -> Result<(), KafkaError> {
+    fn fill(&self, producer: &BaseProducer<Undelivered>, batch: &Batch) -> Result<(), KafkaError> {
         put(producer, &batch.records)?;
         let stranger = KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownMemberId);
         let membership = batch.membership.as_deref().ok_or(stranger)?;
         producer.send_offsets_to_transaction(&self.offsets(batch)?, membership, TRANSACTION_TIMEOUT)
     }
 
-    fn in_turn(&self, producer: &ThreadedProducer<Undelivered>, batch: &Batch) -> Result<(), KafkaError> {
+    fn in_turn(&self, producer: &BaseProducer<Undelivered>, batch: &Batch) -> Result<(), KafkaError> {
         let undelivered = producer.context().count.load(Ordering::Acquire);
         put(producer, &batch.records)?;
-        producer.flush(TRANSACTION_TIMEOUT)?;
-        if producer.context().count.load(Ordering::Acquire) != undelivered {
+        push(producer)?;
+        if producer.in_flight_count() > 0 || producer.context().count.load(Ordering::Acquire) != undelivered {
             return Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut));
         }
         self.group.commit(&self.offsets(batch)?, KafkaCommitMode::Sync)
@@ -215,8 +231,8 @@ struct Failure {
 }
 
 fn in_transaction(
-    producer: &ThreadedProducer<Undelivered>,
-    fill: impl FnOnce(&ThreadedProducer<Undelivered>) -> Result<(), KafkaError>,
+    producer: &BaseProducer<Undelivered>,
+    fill: impl FnOnce(&BaseProducer<Undelivered>) -> Result<(), KafkaError>,
 ) -> Result<(), Failure> {
     let attempt = producer
         .begin_transaction()
@@ -230,23 +246,41 @@ fn in_transaction(
     })
 }
 
-/// Sees the records off before the commit, a short flush at a time.
+/// Sees the records off, and takes the reports of their delivery; what is still under way at the deadline stays so.
 ///
 /// librdkafka 2.12 sends the records of a transaction only when their partitions are registered in it, and does not wake
-/// its sender then: it sleeps on for up to 100 ms, and a commit waits for it. Each flush wakes it. Seen: 5 commits a second
-/// without this.
-fn push(producer: &ThreadedProducer<Undelivered>) -> Result<(), KafkaError> {
+/// its sender then: it sleeps on for up to 100 ms, and a commit waits for it (seen: 5 commits a second). A flush wakes it.
+/// All waiting is ours, since rust-rdkafka 0.39 asks in a busy loop through the last millisecond of each timeout (seen: a
+/// tenth of the consumer's CPU time); for the same reason there is no thread of its own that polls for reports.
+fn push(producer: &BaseProducer<Undelivered>) -> Result<(), KafkaError> {
     let deadline = Instant::now() + TRANSACTION_TIMEOUT;
-    while producer.in_flight_count() > 0 && Instant::now() < deadline {
-        match producer.flush(FLUSH_STEP) {
-            Ok(()) | Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) => {}
+    loop {
+        take_reports(producer);
+        match producer.flush(Duration::ZERO) {
+            Ok(()) => return Ok(()),
+            Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) => {}
             Err(error) => return Err(error),
         }
+        if Instant::now() >= deadline {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK_EVERY);
     }
-    Ok(())
 }
 
-fn put(producer: &ThreadedProducer<Undelivered>, records: &[StateRecord]) -> Result<(), KafkaError> {
+/// Takes the reports that are there, of records and of faults. Each poll takes one, and one speaks of many records.
+fn take_reports(producer: &BaseProducer<Undelivered>) {
+    let mut left = producer.in_flight_count();
+    while left > 0 {
+        producer.poll(Duration::ZERO);
+        let before = std::mem::replace(&mut left, producer.in_flight_count());
+        if left >= before {
+            return;
+        }
+    }
+}
+
+fn put(producer: &BaseProducer<Undelivered>, records: &[StateRecord]) -> Result<(), KafkaError> {
     for record in records {
         let record = BaseRecord::to(&record.topic).partition(record.partition).key(&record.key).payload(&record.value);
         producer.send(record).map_err(|(error, _)| error)?;
