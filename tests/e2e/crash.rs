@@ -10,8 +10,9 @@ use tieline_sandbox::recorder::Options;
 use crate::load::Load;
 use crate::{eventually, secs};
 
-/// Calls of one replica that may come again after a crash: four times those that may be under way (`load/consumer.yaml`).
-const REPEATS_MAX: usize = 256;
+/// Calls of one replica that may come again after a crash: the least bound, as four times those that may be under way
+/// (`load/consumer.yaml`) are fewer.
+const REPEATS_MAX: usize = 1_024;
 
 /// Kills in one run, and the records that are produced meanwhile. Three runs make 30 kills over 21,000 records.
 const KILLS: usize = 10;

@@ -11,7 +11,7 @@ use crate::{Commit, CommitId, CommitOffset, Epoch, Final, OnDeadLetter, Outcome,
 /// reached. At 100,000 records a second and a commit in 100 ms it is.
 const CEILING_AHEAD: i64 = 16_384;
 
-/// How much sooner a commit comes that sending waits for. It is not made at once, so that one that does not make room is
+/// How much sooner a commit comes that sending waits for, or soon will. It is not made at once, so that one that does not make room is
 /// not asked for again and again.
 const SOONER: u32 = 10;
 
@@ -72,7 +72,7 @@ impl<R: Clone> Machine<R> {
         }
         let due = if commits.urgent {
             self.now
-        } else if self.may_repeat_one_more() {
+        } else if self.may_repeat_many_more() {
             commits.last.after(self.settings.commit_every)
         } else {
             commits.last.after(self.settings.commit_every / SOONER)

@@ -160,8 +160,22 @@ impl<R: Clone> Machine<R> {
 
     /// Whether one more call may come again after a crash. If not, a commit makes room.
     pub(crate) fn may_repeat_one_more(&self) -> bool {
-        let repeats = self.in_flight + self.commits.finals + self.commits.committing;
-        repeats < self.settings.repeats_max.max(self.in_flight_max() + 1)
+        self.repeats() < self.repeats_max()
+    }
+
+    /// Whether half of those that may come again are not used up. If they are, a commit makes room before sending has to
+    /// wait for it.
+    pub(crate) fn may_repeat_many_more(&self) -> bool {
+        self.repeats() < self.repeats_max() / 2
+    }
+
+    /// Calls that would come again after a crash now.
+    fn repeats(&self) -> usize {
+        self.in_flight + self.commits.finals + self.commits.committing
+    }
+
+    fn repeats_max(&self) -> usize {
+        self.settings.repeats_max.max(self.in_flight_max() + 1)
     }
 
     fn in_flight_max(&self) -> usize {

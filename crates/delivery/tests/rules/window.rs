@@ -75,3 +75,20 @@ fn no_more_is_sent_than_may_come_again_before_a_commit_makes_room() {
     c.commit_is_made(true);
     assert_eq!(c.sent(), [5, 6]);
 }
+
+#[test]
+fn half_of_what_may_come_again_is_committed_before_sending_has_to_wait() {
+    let committed_after = |done: i64| {
+        let mut c = Bench::with(|settings| {
+            settings.in_flight_max = 2;
+            settings.repeats_max = 20;
+        });
+        for offset in 0..done {
+            c.fetch_from(0, offset, "");
+        }
+        c.answer_all(&status(201));
+        c.advance(millis(20)); // a tenth of the usual interval
+        c.committed()
+    };
+    assert_eq!((committed_after(9), committed_after(10)), (0, 10));
+}
