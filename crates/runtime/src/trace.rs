@@ -1,11 +1,22 @@
 //! W3C Trace Context: one trace from the webhook through the event's headers to the call.
 
+/// Where the flags begin in a `traceparent` of version 00, with the hyphen before them; it has 55 characters.
+const FLAGS: usize = 52;
+
 /// Makes the `traceparent` of a step below `parent`, or starts a trace (W3C Trace Context, section 3.2).
 #[must_use]
 pub fn child_of(parent: Option<&str>) -> String {
-    let trace_id = parent.and_then(trace_id).map_or_else(hex::<16>, str::to_owned);
-    let flags = parent.filter(|p| trace_id_ok(p)).and_then(|p| p.rsplit('-').next()).unwrap_or("01").to_owned();
-    format!("00-{trace_id}-{}-{flags}", hex::<8>())
+    let parent = parent.and_then(|parent| Some((trace_id(parent)?, parent.get(FLAGS..)?)));
+    let mut child = String::with_capacity(FLAGS + 3);
+    child.push_str("00-");
+    match parent {
+        Some((trace_id, _)) => child.push_str(trace_id),
+        None => push_id::<16>(&mut child),
+    }
+    child.push('-');
+    push_id::<8>(&mut child);
+    child.push_str(parent.map_or("-01", |(_, flags)| flags));
+    child
 }
 
 /// The trace's id in a `traceparent` of version 00 that is well-formed.
@@ -33,12 +44,14 @@ fn is_lower_hex(text: &str) -> bool {
 }
 
 /// Random bytes as lower-case hexadecimal, never all zero.
-fn hex<const N: usize>() -> String {
+fn push_id<const N: usize>(text: &mut String) {
     let mut bytes = [0_u8; N];
     while bytes.iter().all(|b| *b == 0) {
         rand::fill(&mut bytes);
     }
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    for half in bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]) {
+        text.push(char::from_digit(u32::from(half), 16).unwrap_or('0'));
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +66,8 @@ mod tests {
         assert_eq!(trace_id(&child), Some("0af7651916cd43dd8448eb211c80319c"));
         assert_ne!(child, parent);
         assert_eq!(child.len(), parent.len());
+        assert!(child.ends_with("-01") && child_of(Some(&parent.replace("-01", "-00"))).ends_with("-00"), "{child}");
+        assert_eq!(trace_id(&child_of(Some(&child))), trace_id(parent), "a child is well-formed");
     }
 
     #[test]

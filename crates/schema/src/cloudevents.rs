@@ -119,49 +119,71 @@ impl Attributes {
     pub fn from_headers<'a>(
         headers: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>,
     ) -> Result<Self, AttributesError> {
-        let headers = Headers::collect(headers);
-        let version = headers.required(SPEC_VERSION)?;
-        if version != "1.0" {
+        let found = Found::collect(headers);
+        if required(SPEC_VERSION, found.spec_version)? != "1.0" {
             return Err(malformed(SPEC_VERSION, "is not 1.0, the only version of CloudEvents that we know"));
         }
-        let traceparent = headers.optional(TRACEPARENT).ok().flatten().filter(|text| is_traceparent(text));
-        let tracestate = headers.optional(TRACESTATE).ok().flatten().filter(|text| is_tracestate(text));
+        let passed_on = |value: Option<&'a [u8]>, is_one: fn(&str) -> bool| {
+            str::from_utf8(value?).ok().filter(|text| is_one(text)).map(str::to_owned)
+        };
+        let traceparent = passed_on(found.traceparent, is_traceparent);
+        let tracestate = traceparent.as_ref().and_then(|_| passed_on(found.tracestate, is_tracestate));
         let attributes = Self {
-            id: headers.required(ID)?,
-            source: headers.required(SOURCE)?,
-            ty: headers.required(TYPE)?,
-            time_ms: headers.optional(TIME)?.map(|text| parse_time(&text)).transpose()?,
-            subject: headers.optional(SUBJECT)?,
-            causation_id: headers.optional(CAUSATION_ID)?,
-            tracestate: traceparent.as_ref().and(tracestate),
+            id: required(ID, found.id)?.to_owned(),
+            source: required(SOURCE, found.source)?.to_owned(),
+            ty: required(TYPE, found.ty)?.to_owned(),
+            time_ms: optional(TIME, found.time)?.map(parse_time).transpose()?,
+            subject: optional(SUBJECT, found.subject)?.map(str::to_owned),
+            causation_id: optional(CAUSATION_ID, found.causation_id)?.map(str::to_owned),
             traceparent,
+            tracestate,
         };
         attributes.check()?;
         Ok(attributes)
     }
 }
 
-/// The headers that are ours, the last of each name.
+/// The headers that are ours, the last of each name. One whose value is null is not there.
 #[derive(Default)]
-struct Headers<'a> {
-    found: Vec<(&'a str, &'a [u8])>,
+struct Found<'a> {
+    spec_version: Option<&'a [u8]>,
+    id: Option<&'a [u8]>,
+    source: Option<&'a [u8]>,
+    ty: Option<&'a [u8]>,
+    time: Option<&'a [u8]>,
+    subject: Option<&'a [u8]>,
+    causation_id: Option<&'a [u8]>,
+    traceparent: Option<&'a [u8]>,
+    tracestate: Option<&'a [u8]>,
 }
 
-impl<'a> Headers<'a> {
+impl<'a> Found<'a> {
     fn collect(headers: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>) -> Self {
-        let ours = headers.filter(|(name, _)| name.starts_with("ce_"));
-        Self { found: ours.filter_map(|(name, value)| Some((name, value?))).collect() }
+        let mut found = Self::default();
+        for (name, value) in headers.filter(|(_, value)| value.is_some()) {
+            match name {
+                SPEC_VERSION => found.spec_version = value,
+                ID => found.id = value,
+                SOURCE => found.source = value,
+                TYPE => found.ty = value,
+                TIME => found.time = value,
+                SUBJECT => found.subject = value,
+                CAUSATION_ID => found.causation_id = value,
+                TRACEPARENT => found.traceparent = value,
+                TRACESTATE => found.tracestate = value,
+                _ => {}
+            }
+        }
+        found
     }
+}
 
-    fn optional(&self, name: &'static str) -> Result<Option<String>, AttributesError> {
-        let Some((_, value)) = self.found.iter().rev().find(|(found, _)| *found == name) else { return Ok(None) };
-        let text = str::from_utf8(value).map_err(|_| malformed(name, "is not UTF-8"))?;
-        Ok(Some(text.to_owned()))
-    }
+fn optional<'a>(name: &'static str, value: Option<&'a [u8]>) -> Result<Option<&'a str>, AttributesError> {
+    value.map(|value| str::from_utf8(value).map_err(|_| malformed(name, "is not UTF-8"))).transpose()
+}
 
-    fn required(&self, name: &'static str) -> Result<String, AttributesError> {
-        self.optional(name)?.ok_or(AttributesError::Missing { name })
-    }
+fn required<'a>(name: &'static str, value: Option<&'a [u8]>) -> Result<&'a str, AttributesError> {
+    optional(name, value)?.ok_or(AttributesError::Missing { name })
 }
 
 fn malformed(name: &'static str, problem: impl Into<String>) -> AttributesError {
@@ -172,6 +194,9 @@ fn malformed(name: &'static str, problem: impl Into<String>) -> AttributesError 
 fn check_text(name: &'static str, text: &str) -> Result<(), AttributesError> {
     if text.is_empty() {
         return Err(malformed(name, "is empty"));
+    }
+    if is_printable(text) {
+        return Ok(()); // as nearly all are: no need to look at characters
     }
     match text.chars().find(|c| c.is_control()) {
         Some(c) => Err(malformed(name, format!("has the control character {c:?}"))),
@@ -199,22 +224,19 @@ fn parse_time(text: &str) -> Result<i64, AttributesError> {
 /// W3C Trace Context, section 3.2: `version-traceid-parentid-flags`, lower-case hexadecimal, ids not all zero. A later
 /// version may go on after the flags.
 fn is_traceparent(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
     let is_hex = |part: &str, len: usize| {
         part.len() == len && part.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'))
     };
     let is_id = |part: &str, len: usize| is_hex(part, len) && part.bytes().any(|b| b != b'0');
-    match parts.as_slice() {
-        [version, trace, parent, flags, later @ ..] => {
-            is_hex(version, 2)
-                && *version != "ff"
-                && is_id(trace, 32)
-                && is_id(parent, 16)
-                && is_hex(flags, 2)
-                && (later.is_empty() || (*version != "00" && later.iter().all(|part| is_printable(part))))
-        }
-        [] | [_, ..] => false,
-    }
+    let mut parts = text.split('-');
+    let mut next = || parts.next().unwrap_or_default();
+    let (version, trace, parent, flags) = (next(), next(), next(), next());
+    is_hex(version, 2)
+        && version != "ff"
+        && is_id(trace, 32)
+        && is_id(parent, 16)
+        && is_hex(flags, 2)
+        && parts.all(|later| version != "00" && is_printable(later))
 }
 
 fn is_tracestate(text: &str) -> bool {

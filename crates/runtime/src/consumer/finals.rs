@@ -89,7 +89,7 @@ fn dead_letter(
         timestamp_ms: record.timestamp_ms,
         key: record.key.as_deref().map(Cow::Borrowed),
         value: record.value.as_deref().map(Cow::Borrowed),
-        headers: record.headers.iter().map(|(name, value)| header(name.as_str(), value.as_deref())).collect(),
+        headers: record.headers.iter().map(|(name, value)| header(name, value)).collect(),
         event_id: ended.record.event_id().map(Cow::Borrowed),
         reason: Cow::Borrowed(&reason.code),
         detail: Cow::Borrowed(&reason.detail),

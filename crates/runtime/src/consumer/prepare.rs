@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use bytes::Bytes;
 use serde_json::Value;
 use tieline_bus::{Consumer, LookUp};
 use tieline_delivery::{Answer, AttemptLog, Reason};
@@ -30,7 +31,7 @@ pub(super) struct Delivered {
 #[derive(Debug)]
 pub(super) struct PreparedCall {
     pub parameters: Vec<(String, String)>,
-    pub body: Option<Vec<u8>>,
+    pub body: Option<Bytes>,
     pub looked_up: Vec<(String, Arc<Value>)>,
 }
 
@@ -91,30 +92,64 @@ impl Preparer {
         }
     }
 
-    async fn try_prepare(&self, delivered: &Delivered) -> Result<Step, Step> {
-        let record = &delivered.record;
-        let attributes = read_attributes(record)?;
-        let wanted = attributes.ty == self.consumer.event.name;
-        let _ = delivered.attributes.set(attributes);
-        // Another type of the same topic, or a tombstone: nothing that this consumer subscribes to.
-        let (true, Some(value)) = (wanted, record.value.as_deref()) else { return Ok(Step::Skip) };
-
-        let (schema, datum) = split(value, record.header(VALUE_SCHEMA_HEADER)).map_err(|e| undecodable(&e))?;
-        let reader = self.reader(schema).await?;
-        let frame = reader.read(datum, &BOUNDS).map_err(|e| undecodable(&e))?;
-        if let Some(when) = &self.consumer.when
-            && !when.holds(&frame, &[]).map_err(|e| unmappable("when", &e))?
-        {
-            return Ok(Step::Skip);
+    /// Prepares a record that needs nothing from outside, as most do: no look-up, and its schema was met before. None of
+    /// it is waited for, so that no future is made for it.
+    pub fn prepare_at_once(&self, delivered: &Delivered) -> Option<Step> {
+        if !self.consumer.look_ups.is_empty() {
+            return None;
         }
+        match self.try_at_once(delivered) {
+            Ok(step) => step,
+            Err(step) => Some(step),
+        }
+    }
+
+    async fn try_prepare(&self, delivered: &Delivered) -> Result<Step, Step> {
+        let Some((schema, datum)) = self.wanted(delivered)? else { return Ok(Step::Skip) };
+        let reader = self.reader(schema).await?;
+        let Some(frame) = self.frame(&reader, datum)? else { return Ok(Step::Skip) };
         let looked_up = self.look_up(&frame).await?;
         self.map(&frame, looked_up).map(Step::Call)
     }
 
+    fn try_at_once(&self, delivered: &Delivered) -> Result<Option<Step>, Step> {
+        let Some((schema, datum)) = self.wanted(delivered)? else { return Ok(Some(Step::Skip)) };
+        let Some(reader) = self.known_reader(schema) else { return Ok(None) };
+        let Some(frame) = self.frame(&reader, datum)? else { return Ok(Some(Step::Skip)) };
+        self.map(&frame, Vec::new()).map(|call| Some(Step::Call(call)))
+    }
+
+    /// The schema and the datum of an event that this consumer subscribes to; neither another type of the same topic nor
+    /// a tombstone is one.
+    fn wanted<'d>(&self, delivered: &'d Delivered) -> Result<Option<(SchemaRef, &'d [u8])>, Step> {
+        let record = &delivered.record;
+        let attributes = match delivered.attributes.get() {
+            Some(attributes) => attributes,
+            None => {
+                let read = Attributes::from_headers(record.headers.iter()).map_err(|e| undecodable(&e))?;
+                delivered.attributes.get_or_init(|| read)
+            }
+        };
+        let (true, Some(value)) = (attributes.ty == self.consumer.event.name, record.value.as_deref()) else {
+            return Ok(None);
+        };
+        split(value, record.headers.last(VALUE_SCHEMA_HEADER)).map(Some).map_err(|e| undecodable(&e))
+    }
+
+    /// The datum as this consumer reads it, unless its own `when` passes it by.
+    fn frame<'d>(&self, reader: &Reader, datum: &'d [u8]) -> Result<Option<Frame<'d>>, Step> {
+        let frame = reader.read(datum, &BOUNDS).map_err(|e| undecodable(&e))?;
+        let passes = match &self.consumer.when {
+            Some(when) => when.holds(&frame, &[]).map_err(|e| unmappable("when", &e))?,
+            None => true,
+        };
+        Ok(passes.then_some(frame))
+    }
+
     /// How the data of this schema are read.
     pub async fn reader(&self, schema: SchemaRef) -> Result<Arc<Reader>, Step> {
-        if let Some(reader) = self.readers.read().unwrap_or_else(PoisonError::into_inner).get(&schema) {
-            return Ok(Arc::clone(reader));
+        if let Some(reader) = self.known_reader(schema) {
+            return Ok(reader);
         }
         let writer = self.wiring.registry.schema(schema).await.map_err(|e| no_schema(&e))?;
         let reader =
@@ -122,6 +157,10 @@ impl Preparer {
         let reader = Arc::new(reader);
         self.readers.write().unwrap_or_else(PoisonError::into_inner).insert(schema, Arc::clone(&reader));
         Ok(reader)
+    }
+
+    fn known_reader(&self, schema: SchemaRef) -> Option<Arc<Reader>> {
+        self.readers.read().unwrap_or_else(PoisonError::into_inner).get(&schema).cloned()
     }
 
     async fn look_up(&self, frame: &Frame<'_>) -> Result<Vec<(String, Arc<Value>)>, Step> {
@@ -157,17 +196,12 @@ impl Preparer {
             Some(mapping) => {
                 let mut body = Vec::with_capacity(512);
                 mapping.write(frame, &names, &BOUNDS, &mut body).map_err(|e| unmappable("body", &e))?;
-                Some(body)
+                Some(body.into())
             }
             None => None,
         };
         Ok(PreparedCall { parameters, body, looked_up })
     }
-}
-
-fn read_attributes(record: &Record) -> Result<Attributes, Step> {
-    let headers = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
-    Attributes::from_headers(headers).map_err(|e| undecodable(&e))
 }
 
 /// The values of an operation's parameters. One that is null is left out: it is optional, or the definition would not have

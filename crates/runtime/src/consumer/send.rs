@@ -45,7 +45,11 @@ impl Sender {
         self.tell_called(delivered, attributes, attempt, &reply.answer, &reply.log, took);
 
         let answer = match reply.answer {
-            Answer::Applied => self.follow_up(delivered, attributes, &request, reply.body.map(|(body, _)| body)).await,
+            Answer::Applied if self.follow_up_schema.is_some() => {
+                // Boxed, since it would make the future of each call larger.
+                let response = reply.body.map(|(body, _)| body);
+                Box::pin(self.follow_up(delivered, attributes, &request, response)).await
+            }
             other => other,
         };
         self.observe(attributes, &answer);
@@ -102,7 +106,7 @@ impl Sender {
         let not_emitted = |detail: String| reason("follow-up", detail);
         let value = record.value.as_deref().unwrap_or_default();
         let (writer, datum) =
-            split(value, record.header(VALUE_SCHEMA_HEADER)).map_err(|e| not_emitted(e.to_string()))?;
+            split(value, record.headers.last(VALUE_SCHEMA_HEADER)).map_err(|e| not_emitted(e.to_string()))?;
         let reader = self.preparer.reader(writer).await.map_err(|step| match step {
             Step::Refused(reason) | Step::NotNow(Answer::NotApplied(reason), _) => reason,
             Step::Call(_) | Step::Skip | Step::NotNow(..) => not_emitted("the event cannot be read".to_owned()),

@@ -285,6 +285,10 @@ impl Service {
 
     /// Most records need nothing from outside to be prepared, and are so at once.
     fn prepare(&mut self, id: RecordId, attempt: u32, delivered: Arc<Delivered>) {
+        if let Some(step) = self.preparer.prepare_at_once(&delivered) {
+            self.done(Done::Prepared { id, attempt, delivered, step });
+            return;
+        }
         let preparer = Arc::clone(&self.preparer);
         let mut preparing: BoxFuture<'static, Done> = Box::pin(async move {
             let step = preparer.prepare(&delivered).await;

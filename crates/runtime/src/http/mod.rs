@@ -98,41 +98,78 @@ pub(crate) fn client(connect: Duration, idle_max: usize) -> Result<reqwest::Clie
         .build()
 }
 
-/// Sends a request and reads the whole response, at most `body_bytes_max` of its body, until the deadline.
-pub(crate) async fn exchange(
+/// Sends a request and reads the whole response, at most `body_bytes_max` of its body, until the deadline: one timer for all
+/// of it, since a timer costs as much as a piece of a body.
+///
+/// Not `async` itself, so that the request is the client's at once and its future does not carry it.
+pub(crate) fn exchange(
     client: &reqwest::Client,
     request: reqwest::Request,
     deadline: Instant,
     body_bytes_max: usize,
-) -> Result<Response, Failure> {
-    let response = match timeout_at(deadline, client.execute(request)).await {
-        Err(_) => return Err(Failure::Deadline),
-        Ok(Err(error)) => return Err(failure(error)),
-        Ok(Ok(response)) => response,
-    };
-    let status = response.status().as_u16();
-    let headers = response.headers().clone();
-    let body = read(response, deadline, body_bytes_max).await;
-    Ok(Response { status, headers, body })
+) -> impl Future<Output = Result<Response, Failure>> + use<> {
+    let answer = client.execute(request);
+    async move {
+        let mut got = Got::default();
+        let end = match timeout_at(deadline, got.take(answer, body_bytes_max)).await {
+            Ok(end) => end,
+            Err(_) => End::Cut(Failure::Deadline),
+        };
+        got.response(end)
+    }
 }
 
-/// Reads a body. One that is not read to its end takes its connection with it, so that nobody pays for the rest.
-async fn read(mut response: reqwest::Response, deadline: Instant, bytes_max: usize) -> Body {
-    let mut bytes = Vec::new();
-    loop {
-        match timeout_at(deadline, response.chunk()).await {
-            Err(_) => return Body::Cut(bytes, Failure::Deadline),
-            Ok(Err(error)) => return Body::Cut(bytes, failure(error)),
-            Ok(Ok(None)) => return Body::Whole(bytes),
-            Ok(Ok(Some(chunk))) => {
-                let room = bytes_max - bytes.len();
-                if chunk.len() > room {
-                    bytes.extend_from_slice(&chunk[..room]);
-                    return Body::TooLong(bytes);
+/// What there is of a response.
+#[derive(Default)]
+struct Got {
+    head: Option<(u16, HeaderMap)>,
+    body: Vec<u8>,
+}
+
+/// How a response ended.
+enum End {
+    Whole,
+    TooLong,
+    Cut(Failure),
+}
+
+impl Got {
+    /// Takes what comes. A body that is not read to its end takes its connection with it, so that nobody pays for the rest.
+    async fn take(
+        &mut self,
+        answer: impl Future<Output = Result<reqwest::Response, reqwest::Error>>,
+        bytes_max: usize,
+    ) -> End {
+        let mut response = match answer.await {
+            Ok(response) => response,
+            Err(error) => return End::Cut(failure(error)),
+        };
+        self.head = Some((response.status().as_u16(), std::mem::take(response.headers_mut())));
+        loop {
+            match response.chunk().await {
+                Err(error) => return End::Cut(failure(error)),
+                Ok(None) => return End::Whole,
+                Ok(Some(chunk)) => {
+                    let room = bytes_max - self.body.len();
+                    if chunk.len() > room {
+                        self.body.extend_from_slice(&chunk[..room]);
+                        return End::TooLong;
+                    }
+                    self.body.extend_from_slice(&chunk);
                 }
-                bytes.extend_from_slice(&chunk);
             }
         }
+    }
+
+    fn response(self, end: End) -> Result<Response, Failure> {
+        let body = match (end, &self.head) {
+            (End::Cut(failure), None) => return Err(failure),
+            (End::Cut(failure), Some(_)) => Body::Cut(self.body, failure),
+            (End::TooLong, _) => Body::TooLong(self.body),
+            (End::Whole, _) => Body::Whole(self.body),
+        };
+        let (status, headers) = self.head.unwrap_or_default();
+        Ok(Response { status, headers, body })
     }
 }
 

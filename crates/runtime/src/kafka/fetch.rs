@@ -257,10 +257,7 @@ impl Poller {
     }
 
     fn detach(&self, message: &BorrowedMessage<'_>) -> Record {
-        let headers = message
-            .headers()
-            .map(|h| h.iter().map(|h| (h.key.to_owned(), h.value.map(<[u8]>::to_vec))).collect())
-            .unwrap_or_default();
+        let headers = message.headers().map(|h| h.iter().map(|h| (h.key, h.value)).collect()).unwrap_or_default();
         Record {
             topic: Arc::clone(&self.topic),
             partition: message.partition(),

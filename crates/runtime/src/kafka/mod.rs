@@ -4,12 +4,14 @@
 mod commit;
 mod faults;
 mod fetch;
+mod headers;
 mod patience;
 mod publish;
 mod settings;
 
 pub use commit::{Batch, CommitMode, Committer, Report, StateRecord};
 pub use fetch::{Control, FetchEvent, Fetcher, Halt, Membership, Position};
+pub use headers::RecordHeaders;
 pub(crate) use patience::patiently;
 pub use publish::{EventProducer, PublishError};
 pub(crate) use settings::STATE_RECORD_BYTES_MAX;
@@ -34,21 +36,14 @@ pub struct Record {
     pub key: Option<Arc<[u8]>>,
     /// Its value; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
-    /// Its headers, in order.
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// Its headers.
+    pub headers: RecordHeaders,
 }
 
 impl Record {
-    /// The last header of this name.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers.iter().rev().find(|(n, _)| n == name).and_then(|(_, v)| v.as_deref())
-    }
-
     /// What it costs to keep it, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(n, v)| n.len() + v.as_ref().map_or(0, Vec::len)).sum();
-        self.key.as_ref().map_or(0, |k| k.len()) + self.value.as_ref().map_or(0, Vec::len) + headers
+        self.key.as_ref().map_or(0, |k| k.len()) + self.value.as_ref().map_or(0, Vec::len) + self.headers.size()
     }
 }

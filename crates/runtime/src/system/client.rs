@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
+use futures_util::FutureExt;
 use serde_json::Value;
 use tieline_bus::System;
 use tieline_delivery::{Answer, AttemptLog, Reason};
@@ -63,8 +65,8 @@ pub struct Request {
     pub operation: Arc<Operation>,
     /// Its parameters by name, as texts.
     pub parameters: Vec<(String, String)>,
-    /// Its body, JSON.
-    pub body: Option<Vec<u8>>,
+    /// Its body, JSON. Attempts share it.
+    pub body: Option<Bytes>,
     /// The key under which the system remembers the effect; sent where the system takes one in a header.
     pub idempotency_key: Option<Uuid>,
     /// W3C trace context.
@@ -109,7 +111,7 @@ impl Reply {
 ///     .call(&Request {
 ///         operation: Arc::clone(operation),
 ///         parameters: vec![],
-///         body: Some(br#"{"name":"Acme"}"#.to_vec()),
+///         body: Some(br#"{"name":"Acme"}"#.as_slice().into()),
 ///         idempotency_key: Some(uuid::Uuid::nil()),
 ///         traceparent: None,
 ///         headers: vec![],
@@ -178,33 +180,39 @@ impl SystemClient {
             Ok(Err(error)) => return Outcome::NotSent(NotSent::NoToken(error)),
             Err(_) => return Outcome::NotSent(NotSent::Deadline),
         };
-        // A body of bytes can always be copied.
-        let second = made.try_clone();
-        let first = self.send(made, &proof, deadline).await;
-        match (&first, second) {
-            (Outcome::Answered(Response { status: 401, .. }), Some(second)) => {
-                self.again(first, second, &proof, deadline).await
+        match self.send(made, &proof, deadline).await {
+            // Boxed, since it is rare and would make each call's future twice as large.
+            first @ Outcome::Answered(Response { status: 401, .. }) => {
+                Box::pin(self.again(first, request, &proof, deadline)).await
             }
-            _ => first,
+            first => first,
         }
     }
 
     /// After a 401: once more with another token, where there is one. A 401 is before any effect (RFC 9110, section
     /// 15.5.2), so that an attempt that did not come about leaves the first answer standing.
-    async fn again(&self, first: Outcome, second: reqwest::Request, refused: &Proof, deadline: Instant) -> Outcome {
-        match timeout_at(deadline, self.prover.other_than(refused)).await {
-            Ok(None) => first,
-            Ok(Some(Ok(proof))) => self.send(second, &proof, deadline).await,
-            Ok(Some(Err(error))) => Outcome::NotSent(NotSent::NoToken(error)),
-            Err(_) => Outcome::NotSent(NotSent::Deadline),
+    async fn again(&self, first: Outcome, request: &Request, refused: &Proof, deadline: Instant) -> Outcome {
+        let proof = match timeout_at(deadline, self.prover.other_than(refused)).await {
+            Ok(None) => return first,
+            Ok(Some(Ok(proof))) => proof,
+            Ok(Some(Err(error))) => return Outcome::NotSent(NotSent::NoToken(error)),
+            Err(_) => return Outcome::NotSent(NotSent::Deadline),
+        };
+        // Made again, since to keep a second one ready would cost each call.
+        match target::request(&self.base, &self.system, request) {
+            Ok(made) => self.send(made, &proof, deadline).await,
+            Err(error) => Outcome::NotSent(NotSent::NoRequest(error)),
         }
     }
 
-    async fn send(&self, mut request: reqwest::Request, proof: &Proof, deadline: Instant) -> Outcome {
+    fn send(
+        &self,
+        mut request: reqwest::Request,
+        proof: &Proof,
+        deadline: Instant,
+    ) -> impl Future<Output = Outcome> + use<> {
         proof.put_on(&mut request);
-        match http::exchange(&self.http, request, deadline, self.system.response_bytes_max).await {
-            Ok(response) => Outcome::Answered(response),
-            Err(failure) => Outcome::Failed(failure),
-        }
+        let exchange = http::exchange(&self.http, request, deadline, self.system.response_bytes_max);
+        exchange.map(|came| came.map_or_else(Outcome::Failed, Outcome::Answered))
     }
 }

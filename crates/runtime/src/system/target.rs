@@ -55,6 +55,9 @@ const RESERVED: [HeaderName; 12] = [
 /// The header of a trace (W3C Trace Context).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
+/// Room for this many headers is made at once: ours, the credential, and those that the client adds.
+const HEADERS: usize = 12;
+
 /// Longest URL that is sent. Servers refuse longer ones (most at 8 KiB), so that a value that makes one is refused here.
 const URL_BYTES_MAX: usize = 8 * 1024;
 
@@ -219,7 +222,7 @@ fn query(operation: &Operation, given: &[(String, String)]) -> Option<String> {
 }
 
 fn headers(system: &System, request: &Request) -> Result<HeaderMap, TargetError> {
-    let mut headers = HeaderMap::new();
+    let mut headers = HeaderMap::with_capacity(HEADERS);
     for (name, value) in &request.headers {
         set(&mut headers, name, value)?;
     }

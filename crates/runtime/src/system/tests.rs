@@ -72,7 +72,7 @@ fn request(path: &str, parameters: &[(&str, Place, &str)]) -> Request {
     Request {
         operation: Arc::new(operation),
         parameters: parameters.iter().map(|(name, _, value)| ((*name).into(), (*value).into())).collect(),
-        body: Some(b"{}".to_vec()),
+        body: Some(b"{}".as_slice().into()),
         idempotency_key: None,
         traceparent: None,
         headers: vec![],
