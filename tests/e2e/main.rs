@@ -10,6 +10,7 @@ mod flagship;
 mod load;
 mod poison;
 mod process;
+mod reading;
 #[path = "../../src/dev/stand_ins.rs"]
 mod stand_ins;
 

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message, Timestamp};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
@@ -235,7 +234,7 @@ impl Poller {
         let mut end = None;
         while batch.len() < BATCH_RECORDS_MAX && end.is_none() {
             match self.client.poll(wait) {
-                Some(Ok(message)) => batch.push(Arc::new(self.detach(&message))),
+                Some(Ok(message)) => batch.push(Arc::new(Record::detach(&self.topic, &message))),
                 Some(Err(error)) => end = self.judge(error),
                 None => break,
             }
@@ -254,22 +253,6 @@ impl Poller {
         tpl.add_partition(&self.topic, partition);
         // A partition that is no longer ours answers with an error, and has nothing to pause.
         let _ = if on { self.client.resume(&tpl) } else { self.client.pause(&tpl) };
-    }
-
-    fn detach(&self, message: &BorrowedMessage<'_>) -> Record {
-        let headers = message.headers().map(|h| h.iter().map(|h| (h.key, h.value)).collect()).unwrap_or_default();
-        Record {
-            topic: Arc::clone(&self.topic),
-            partition: message.partition(),
-            offset: message.offset(),
-            timestamp_ms: match message.timestamp() {
-                Timestamp::CreateTime(ms) | Timestamp::LogAppendTime(ms) => Some(ms),
-                Timestamp::NotAvailable => None,
-            },
-            key: message.key().map(Arc::from),
-            value: message.payload().map(<[u8]>::to_vec),
-            headers,
-        }
     }
 
     /// Which of the client's errors end something; it gets over the others by itself, and they are logged.
@@ -360,7 +343,9 @@ fn numbers(partitions: &TopicPartitionList) -> Vec<i32> {
     partitions.elements().iter().map(|e| e.partition()).collect()
 }
 
-fn position(element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>) -> Result<Position, KafkaError> {
+pub(super) fn position(
+    element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>,
+) -> Result<Position, KafkaError> {
     element.error()?;
     let offset = match element.offset() {
         Offset::Offset(offset) => Some(offset),

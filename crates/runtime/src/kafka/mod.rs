@@ -7,6 +7,7 @@ mod fetch;
 mod headers;
 mod patience;
 mod publish;
+mod read;
 mod settings;
 
 pub use commit::{Batch, CommitMode, Committer, Report, StateRecord};
@@ -14,12 +15,15 @@ pub use fetch::{Control, FetchEvent, Fetcher, Halt, Membership, Position};
 pub use headers::RecordHeaders;
 pub(crate) use patience::patiently;
 pub use publish::{EventProducer, PublishError};
+pub use read::{ReadError, Span, TopicReader};
 pub(crate) use settings::STATE_RECORD_BYTES_MAX;
 pub use settings::{
     ConnectError, Connection, admin_settings, consumer_settings, group_of, producer_settings, state_topic,
 };
 
 use std::sync::Arc;
+
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _, Timestamp};
 
 /// A record as it came from Kafka.
 #[derive(Debug)]
@@ -41,6 +45,23 @@ pub struct Record {
 }
 
 impl Record {
+    /// The same as librdkafka's message, without its buffer.
+    fn detach(topic: &Arc<str>, message: &BorrowedMessage<'_>) -> Self {
+        let headers = message.headers().map(|h| h.iter().map(|h| (h.key, h.value)).collect()).unwrap_or_default();
+        Self {
+            topic: Arc::clone(topic),
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp_ms: match message.timestamp() {
+                Timestamp::CreateTime(ms) | Timestamp::LogAppendTime(ms) => Some(ms),
+                Timestamp::NotAvailable => None,
+            },
+            key: message.key().map(Arc::from),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers,
+        }
+    }
+
     /// What it costs to keep it, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
