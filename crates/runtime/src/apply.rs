@@ -16,6 +16,7 @@ use crate::kafka::{
     state_topic,
 };
 use crate::registry::{RegistryClient, RegistryError};
+use crate::state::control_topic;
 
 /// How long a broker may take for one request.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -75,11 +76,18 @@ pub enum ApplyError {
 pub fn topics(bus: &Bus) -> Vec<Topic> {
     let partitions = bus.kafka.partitions;
     let mut topics: Vec<Topic> = Vec::new();
-    let mut add = |name: String, settings: Vec<(&'static str, &'static str)>| {
+    let mut add_of = |name: String, partitions, settings: Vec<(&'static str, &'static str)>| {
         if topics.iter().all(|t| t.name != name) {
             topics.push(Topic { name, partitions, settings });
         }
     };
+    // What people ask for has an order, and so one partition.
+    add_of(
+        control_topic(&bus.name),
+        1,
+        vec![("cleanup.policy", "compact"), ("max.message.bytes", STATE_RECORD_BYTES_MAX)],
+    );
+    let mut add = |name: String, settings| add_of(name, partitions, settings);
     let large = ("max.message.bytes", STATE_RECORD_BYTES_MAX);
     for event in bus.events.values() {
         add(event.topic.clone(), Vec::new());

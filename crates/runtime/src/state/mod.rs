@@ -6,22 +6,27 @@
 //! | `BUS.CONSUMER.ledger` | [`LedgerRecord`]: the outcomes of a commit in one partition | `TOPIC-PARTITION` | deleted with time |
 //! | `BUS.CONSUMER.dead-letters` | [`DeadLetter`] | its [`Origin`] | compacted; a tombstone when redriven or discarded |
 //! | `BUS.PRODUCER.dead-letters` | [`UnmappedBody`] | the delivery's id | compacted |
+//! | `BUS.tieline.control` | [`ControlRecord`]: a [`Command`], or an owner's [`Progress`] | the command's id; of progress, and `/CONSUMER/PARTITION` | compacted |
 //!
 //! All values are JSON, one version of the format in each, and bytes are base 64. A field that is added is passed over by
 //! older releases; whatever changes a meaning raises the version, and is refused by them instead of being guessed at. Each
-//! record lies in the partition of the record that it speaks of.
+//! record lies in the partition of the record that it speaks of; commands lie in one partition, so that they have an order.
 
 mod attempt;
 mod bytes;
+mod control;
 mod dead_letter;
 mod ledger;
 mod origin;
+mod pauses;
 mod unmapped;
 
 pub use attempt::Attempt;
+pub use control::{Act, Command, ControlRecord, LETTERS_MAX, Lot, Progress, Stage, Target, control_topic};
 pub use dead_letter::{DeadLetter, Effect, Header};
 pub use ledger::{LedgerEntry, LedgerRecord, Outcome};
-pub use origin::Origin;
+pub use origin::{Origin, OriginError};
+pub use pauses::Pauses;
 pub use unmapped::UnmappedBody;
 
 use serde::de::DeserializeOwned;
