@@ -7,6 +7,7 @@ use clap::Args;
 use tieline_bus::{Bus, render};
 use tieline_mapping::Severity;
 
+use crate::counted::counted;
 use crate::environment::{ProcessEnvironment, WithoutSecrets};
 use crate::failure::{Failure, print};
 use crate::load;
@@ -20,7 +21,7 @@ pub struct Options {
     /// Take a missing secret for a problem, as a service would.
     #[arg(long)]
     secrets: bool,
-    /// Take warnings for problems.
+    /// Take warnings for problems. Notes are none: they say what a definition asks for and this version does not do yet.
     #[arg(long)]
     strict: bool,
 }
@@ -39,19 +40,25 @@ pub fn run(dir: &Path, options: &Options) -> Result<(), Failure> {
     };
     let problems = loaded.problems;
     let errors = problems.iter().filter(|p| p.diagnostic.severity == Severity::Error).count();
-    let warnings = problems.len() - errors;
+    let warnings = problems.iter().filter(|p| p.diagnostic.severity == Severity::Warning).count();
+    let notes = problems.len() - errors - warnings;
     if options.json {
         print(&render::json(dir, &problems));
     } else {
         print(&render::human(dir, &problems));
         let what = loaded.bus.as_ref().map_or_else(String::new, inventory);
-        print(&format!("{errors} errors, {warnings} warnings{what}, in {} ms\n", started.elapsed().as_millis()));
+        let found = [counted(errors, "error"), counted(warnings, "warning"), counted(notes, "note")].join(", ");
+        print(&format!("{found}{what}, in {} ms\n", started.elapsed().as_millis()));
     }
     if errors > 0 || (options.strict && warnings > 0) { Err(Failure::Problems) } else { Ok(()) }
 }
 
 fn inventory(bus: &Bus) -> String {
-    let (systems, events) = (bus.systems.len(), bus.events.len());
-    let (producers, consumers) = (bus.producers.len(), bus.consumers.len());
-    format!(": {systems} systems, {events} events, {producers} producers, {consumers} consumers")
+    let things = [
+        counted(bus.systems.len(), "system"),
+        counted(bus.events.len(), "event"),
+        counted(bus.producers.len(), "producer"),
+        counted(bus.consumers.len(), "consumer"),
+    ];
+    format!(": {}", things.join(", "))
 }

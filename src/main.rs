@@ -2,6 +2,7 @@
 
 mod apply;
 mod check;
+mod counted;
 mod dev;
 mod environment;
 mod failure;

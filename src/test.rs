@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Args;
 use tieline_bus::{render, run_cases};
 
+use crate::counted::counted;
 use crate::environment::{ProcessEnvironment, WithoutSecrets};
 use crate::failure::{Failure, print};
 use crate::load;
@@ -39,7 +40,10 @@ pub fn run(dir: &Path, options: &Options) -> Result<(), Failure> {
             print(&format!("{sign} {}: {}\n", case.definition, case.purpose));
         }
         print(&render::human(dir, &report.problems()));
-        print(&format!("{} cases hold, {failed} do not\n", report.cases.len() - failed));
+        let held = report.cases.len() - failed;
+        let holds = if held == 1 { "holds" } else { "hold" };
+        let does = if failed == 1 { "does" } else { "do" };
+        print(&format!("{} {holds}, {failed} {does} not\n", counted(held, "case")));
     }
     if failed > 0 { Err(Failure::Problems) } else { Ok(()) }
 }

@@ -14,6 +14,7 @@ use tieline_sandbox::systems::Fault;
 use tokio::sync::broadcast;
 
 use super::{Running, senders};
+use crate::counted::counted;
 use crate::failure::Failure;
 
 /// Which producer a deal comes by, and which consumers make something of it.
@@ -191,12 +192,13 @@ async fn verdict(running: &Running, seen: &Seen) -> Result<(), Failure> {
 }
 
 fn line(consumer: &str, verdict: &Verdict, holds: bool, calls: usize) -> String {
-    let (deals, effects) = (verdict.acknowledged, verdict.effects);
+    let (deals, effects) = (counted(verdict.acknowledged, "deal"), counted(verdict.effects, "effect"));
+    let calls = counted(calls, "call");
     let (lost, invented) = (verdict.lost, verdict.invented);
     let (reordered, repeated) = (verdict.reordered, verdict.repeated_effects);
     let sign = if holds { '✓' } else { '✗' };
     let line = format!(
-        "  {sign} {consumer:16}  {deals} deals, {effects} effects, {calls} calls: {lost} lost, {invented} invented, \
+        "  {sign} {consumer:16}  {deals}, {effects}, {calls}: {lost} lost, {invented} invented, \
          {reordered} reordered, {repeated} repeated\n"
     );
     if holds { line } else { format!("{line}{verdict}\n") }

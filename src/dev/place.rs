@@ -13,6 +13,7 @@ use tieline_sandbox::broker::kafka::{Kafka, Options as KafkaOptions};
 use tieline_sandbox::registry::Registry;
 
 use super::{Addresses, Options};
+use crate::counted::counted;
 use crate::failure::Failure;
 
 /// The broker that was taken.
@@ -85,8 +86,13 @@ impl Place {
             Broker::Kafka(_) => "Apache Kafka, started here; its data are gone at exit.",
             Broker::Given(_) => "your Kafka.",
         };
-        let (systems, producers, consumers) = (bus.systems.len(), bus.producers.len(), bus.consumers.len());
-        format!("  {broker}\n  {systems} stand-ins for systems, {producers} producers, {consumers} consumers\n\n")
+        let stand_ins = match bus.systems.len() {
+            1 => "1 stand-in for a system".to_owned(),
+            systems => format!("{systems} stand-ins for systems"),
+        };
+        let (producers, consumers) =
+            (counted(bus.producers.len(), "producer"), counted(bus.consumers.len(), "consumer"));
+        format!("  {broker}\n  {stand_ins}, {producers}, {consumers}\n\n")
     }
 }
 

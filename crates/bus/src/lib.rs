@@ -10,6 +10,7 @@ mod fields;
 mod folder;
 mod known;
 mod load;
+mod not_enforced;
 mod producer;
 mod quantity;
 pub mod render;

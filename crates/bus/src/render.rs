@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use tieline_mapping::{Severity, Span};
+use tieline_mapping::{Diagnostic, Severity, Span};
 
 use crate::Problem;
 
@@ -13,11 +13,22 @@ use crate::Problem;
 const LINE_CHARS_MAX: usize = 160;
 
 /// As a person reads them: `error[code]: …`, `--> file:line:column`, the line, carets, `= help: …`. A blank line
-/// between two. Lines and columns count from 1, columns in characters.
+/// between two. Lines and columns count from 1, columns in characters. Notes come last, each once with all its places:
+/// there is nothing to mend in their lines.
 #[must_use]
 pub fn human(dir: &Path, problems: &[Problem]) -> String {
     let mut texts = Texts::new(dir);
-    let parts: Vec<String> = problems.iter().map(|p| one(&mut texts, p)).collect();
+    let (notes, others): (Vec<_>, Vec<_>) = problems.iter().partition(|p| p.diagnostic.severity == Severity::Note);
+    let mut parts: Vec<String> = others.into_iter().map(|p| one(&mut texts, p)).collect();
+    let mut by_text: Vec<(String, String)> = Vec::new();
+    for note in notes {
+        let (text, place) = (headline(note), arrow(&mut texts, note));
+        match by_text.iter_mut().find(|(other, _)| *other == text) {
+            Some((_, places)) => places.push_str(&place),
+            None => by_text.push((text, place)),
+        }
+    }
+    parts.extend(by_text.into_iter().map(|(text, places)| text + &places));
     parts.join("\n")
 }
 
@@ -43,14 +54,11 @@ pub fn json(dir: &Path, problems: &[Problem]) -> String {
 
 fn one(texts: &mut Texts<'_>, problem: &Problem) -> String {
     let diagnostic = &problem.diagnostic;
+    let mut out = headline(problem) + &arrow(texts, problem);
     let text = texts.of(&problem.file);
     let place = Place::of(text, diagnostic.span.start);
     let margin = " ".repeat(place.line.to_string().len());
-
-    let mut out = String::new();
     // Writing to a string cannot fail.
-    let _ = writeln!(out, "{}[{}]: {}", word(diagnostic.severity), diagnostic.code, diagnostic.message);
-    let _ = writeln!(out, "{margin}--> {}:{}:{}", shown(&problem.file), place.line, place.column);
     if let Some(shown) = Shown::of(text, diagnostic.span, diagnostic.code == "bus/secret-in-file") {
         let label = if diagnostic.label.is_empty() { String::new() } else { format!(" {}", diagnostic.label) };
         let _ = writeln!(out, "{margin} |");
@@ -63,8 +71,22 @@ fn one(texts: &mut Texts<'_>, problem: &Problem) -> String {
     out
 }
 
+/// `error[code]: …`
+fn headline(problem: &Problem) -> String {
+    let Diagnostic { severity, code, message, .. } = &problem.diagnostic;
+    format!("{}[{code}]: {message}\n", word(*severity))
+}
+
+/// `--> file:line:column`, behind the margin that the numbers of lines make.
+fn arrow(texts: &mut Texts<'_>, problem: &Problem) -> String {
+    let place = Place::of(texts.of(&problem.file), problem.diagnostic.span.start);
+    let margin = " ".repeat(place.line.to_string().len());
+    format!("{margin}--> {}:{}:{}\n", shown(&problem.file), place.line, place.column)
+}
+
 fn word(severity: Severity) -> &'static str {
     match severity {
+        Severity::Note => "note",
         Severity::Warning => "warning",
         Severity::Error => "error",
     }

@@ -52,12 +52,18 @@ pub(crate) fn secret(file: &DefinitionFile<'_>, node: &Node) -> Option<Secret> {
     if let Some(name) = secret_name(text) {
         return named_secret(file, node.span, name);
     }
-    let source = file.text.get(node.span.start..node.span.end).unwrap_or_default();
-    if !source.contains("${") {
+    if stands_in_file(file, node) {
         let help = "write `secret:NAME`, and give the value by the environment";
         file.warning("bus/secret-in-file", node.span, "a secret stands in the open here", help);
     }
     Some(Secret::new(text.clone()))
+}
+
+/// Whether a secret's value stands in the definition itself.
+pub(crate) fn stands_in_file(file: &DefinitionFile<'_>, node: &Node) -> bool {
+    let source = file.text.get(node.span.start..node.span.end).unwrap_or_default();
+    let named = matches!(&node.value, NodeValue::Scalar { text, .. } if secret_name(text).is_some());
+    !named && !source.contains("${")
 }
 
 /// Reads a value that may be a secret or not, such as a setting of librdkafka.

@@ -8,6 +8,8 @@ mod support;
 
 use support::Edit::{Copy as CopyFile, Remove, Replace, Write};
 use support::{CANARY, Copy, Edit};
+use tieline_bus::Loaded;
+use tieline_mapping::Severity;
 
 const TIELINE: &str = "tieline.yaml";
 const ERP: &str = "systems/erp/system.yaml";
@@ -20,7 +22,11 @@ const CONSUMER: &str = "consumers/erp-project/consumer.yaml";
 #[track_caller]
 fn check(name: &str, edits: &[Edit<'_>]) {
     let bus = Copy::new(edits);
-    let loaded = bus.load();
+    shows(name, &bus, bus.load());
+}
+
+#[track_caller]
+fn shows(name: &str, bus: &Copy, loaded: Loaded) {
     let text = tieline_bus::render::human(bus.dir(), &loaded.problems);
     let json = tieline_bus::render::json(bus.dir(), &loaded.problems);
     assert!(!text.is_empty(), "{name}: nothing is reported");
@@ -29,6 +35,11 @@ fn check(name: &str, edits: &[Edit<'_>]) {
         text.contains("error[") != loaded.bus.is_some(),
         "{name}: a bus with errors cannot run, one with warnings can"
     );
+    golden(name, &text);
+}
+
+#[track_caller]
+fn golden(name: &str, text: &str) {
     let mut settings = insta::Settings::new();
     settings.set_snapshot_path("golden");
     settings.set_prepend_module_to_snapshot(false);
@@ -81,6 +92,11 @@ fn fields() {
     check("wrong-word", &[Replace(CONSUMER, "order: key", "order: keys")]);
     check("wrong-address", &[Replace(TIELINE, "\"http://127.0.0.1:8081\"", "127.0.0.1:8081")]);
     check("wrong-size", &[Replace(ERP, "deadline: 10s", "response_bytes_max: 64k")]);
+    let size = "contract: webhook.schema.json\n    body_bytes_max:";
+    check("webhook-body-too-large", &[Replace(PRODUCER, "contract: webhook.schema.json", &format!("{size} 3MiB"))]);
+    assert!(
+        Copy::new(&[Replace(PRODUCER, "contract: webhook.schema.json", &format!("{size} 2MiB"))]).load().bus.is_some()
+    );
     check("wrong-start", &[Replace(CONSUMER, "order: key", "start: yesterday")]);
     check("both-fields", &[Replace(ERP, "  oauth2:", "  basic: { username: a, password: secret:b }\n  oauth2:")]);
     check("language", &[Replace(TIELINE, "language: 1", "language: 2")]);
@@ -95,6 +111,34 @@ fn variables_and_secrets() {
     check("secret-in-file", &[Replace(ERP, "secret:erp-client-secret", CANARY)]);
     check("secret-here", &[Replace(ERP, "client_id: tieline", "client_id: secret:erp-client-secret")]);
     check("variable-in-mapping", &[Replace(CONSUMER, "budget: .amount", "budget: ${BUDGET}")]);
+}
+
+#[test]
+fn secrets_of_webhooks() {
+    let bus = Copy::new(&[]);
+    let value = |secret: &str| bus.load_with_secret(secret.to_owned());
+    shows("webhook-secret-short", &bus, value("whsec_canary7f3acanary7f3a"));
+    shows("webhook-secret-long", &bus, value(&format!("whsec_{}", CANARY.repeat(9))));
+    shows("webhook-secret-form", &bus, value(&CANARY.repeat(4)));
+    for right in ["whsec_Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5", &format!("whsec_{}ca=", CANARY.repeat(8))] {
+        assert!(value(right).problems.is_empty(), "{right}");
+    }
+    // One that stands in the open is reported for that alone, and not shown.
+    check("webhook-secret-in-file", &[Replace(PRODUCER, "secret:crm-webhook-secret", CANARY)]);
+}
+
+#[test]
+fn what_is_not_enforced_yet_is_noted_and_keeps_nothing_from_running() {
+    let deliver = "give_up_after: 72h }";
+    let bus = Copy::new(&[Replace(CONSUMER, deliver, "give_up_after: 72h, on_dead_letter: supersede }")]);
+    let loaded = bus.load_with_notes();
+    assert!(loaded.problems.iter().all(|p| p.diagnostic.severity == Severity::Note), "{:?}", loaded.problems);
+    assert!(loaded.bus.is_some());
+    let text = tieline_bus::render::human(bus.dir(), &loaded.problems);
+    golden("not-enforced-yet", &text);
+    let other = Copy::new(&[Replace(CONSUMER, deliver, "on_dead_letter: continue }")]);
+    let notes: Vec<_> = other.load_with_notes().problems.into_iter().map(|p| p.file).collect();
+    assert_eq!(notes, [std::path::Path::new(ERP)]);
 }
 
 #[test]
@@ -237,6 +281,7 @@ fn mappings() {
         "mapping-example-refused",
         &[Replace(ERP_CONTRACT, "budget: { type: number }", "budget: { type: number, not: { const: 0 } }")],
     );
+    check("mapping-no-example", &[Replace(CONSUMER, "when: .stage", "when: (.id | hash) == 'ab' and .stage")]);
     check("mapping-response-in-call", &[Replace(CONSUMER, "budget: .amount", "budget: $response.total")]);
     check("mapping-emit", &[Replace(CONSUMER, "project_id: $response.id", "project_id: $response.number")]);
     check(

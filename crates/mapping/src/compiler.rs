@@ -5,6 +5,7 @@ use tieline_schema::types::Type;
 use crate::avro_out::Avro;
 use crate::bounds::Bounds;
 use crate::check::{Checker, Leaf};
+use crate::condition::{self, Atom, Literal};
 use crate::frame::Frame;
 use crate::json_out::{self, Json};
 use crate::layout::Layout;
@@ -151,11 +152,22 @@ impl Filter {
         self.program.holds(&Env::new(event, &frames, &bounds)).map_err(|fault| RunError::leaf("when", fault))
     }
 
-    /// The texts that it compares with.
-    pub(crate) fn literals(&self) -> Vec<String> {
-        let mut texts = Vec::new();
-        self.program.literals(&mut texts);
-        texts
+    /// The values that it names.
+    pub(crate) fn literals(&self) -> Vec<Literal> {
+        condition::literals(&self.program)
+    }
+
+    /// What can make it hold.
+    pub(crate) fn alternatives(&self) -> Vec<Vec<Atom<'_>>> {
+        condition::alternatives(&self.program, true)
+    }
+
+    /// Whether these parts of it are as they have to be.
+    pub(crate) fn agrees(&self, atoms: &[Atom<'_>], event: &Frame<'_>, names: Names<'_>) -> Result<bool, RunError> {
+        let bounds = Bounds::default();
+        let frames = self.names.read(names, &bounds)?;
+        let env = Env::new(event, &frames, &bounds);
+        Ok(atoms.iter().all(|(atom, truth)| atom.holds(&env).is_ok_and(|holds| holds == *truth)))
     }
 
     /// The fields of `$name` that it reads.

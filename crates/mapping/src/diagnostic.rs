@@ -29,6 +29,8 @@ pub struct Diagnostic {
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// All is well, and somebody may want to know.
+    Note,
     /// It can run, but somebody should look.
     Warning,
     /// It cannot run.

@@ -8,9 +8,8 @@
 
 mod fields;
 mod pairs;
+mod steer;
 mod values;
-
-use std::cell::OnceCell;
 
 use serde_json::Value;
 use tieline_schema::avro::EventSchema;
@@ -18,7 +17,7 @@ use tieline_schema::contract::Validator;
 use tieline_schema::friendly::VALUES_MAX;
 use tieline_schema::types::Type;
 
-use crate::{Bounds, Diagnostic, Filter, Layout, Mapping, Reader, Span};
+use crate::{Bounds, Diagnostic, Filter, Frame, Layout, Mapping, Names, Reader, Span};
 use fields::{Choice, Field, World};
 use pairs::rows;
 
@@ -31,6 +30,17 @@ pub struct CounterExample {
     pub pointer: String,
     /// What is wrong there, and with which value.
     pub message: String,
+}
+
+/// What the examples of a mapping have shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Each becomes what its target promises to take, or is refused at run time.
+    Kept,
+    /// None could be made that concerns the definition: nothing was tried.
+    Untried,
+    /// One does not.
+    Broken(CounterExample),
 }
 
 /// What is run.
@@ -102,6 +112,27 @@ impl CounterExample {
     }
 }
 
+impl Verdict {
+    /// The same as a problem: what is broken stands at the mapping's place, what lets nothing through at the filter's.
+    #[must_use]
+    pub fn diagnostic(&self, mapping: impl FnOnce(&str) -> Span, filter: Option<Span>) -> Option<Diagnostic> {
+        match (self, filter) {
+            (Self::Kept, _) => None,
+            (Self::Broken(example), _) => Some(example.diagnostic(mapping(&example.pointer))),
+            (Self::Untried, Some(filter)) => {
+                let message = "no generated event satisfies this filter, so that nothing was tried";
+                let help = "write a case with an event that it takes, for `tieline test`".to_owned();
+                Some(Diagnostic::warning("mapping/no-example", filter, message).help(help))
+            }
+            (Self::Untried, None) => {
+                let message = "no event could be generated that its contract accepts, so that nothing was tried";
+                let help = "write a case, for `tieline test`".to_owned();
+                Some(Diagnostic::warning("mapping/no-example", mapping(""), message).help(help))
+            }
+        }
+    }
+}
+
 impl Given<'_> {
     fn ty(&self) -> &Type {
         match self {
@@ -144,15 +175,27 @@ impl Promise<'_> {
 }
 
 impl Examined<'_> {
-    /// The first example that breaks the promise; none too where no example concerns the definition.
+    /// Runs the examples, up to the first that breaks the promise.
     #[must_use]
-    pub fn counter_example(&self) -> Option<CounterExample> {
+    pub fn verdict(&self) -> Verdict {
         let mut examples = Examples::new(self);
-        let found = examples.find()?;
-        let found = examples.without_what_does_not_matter(found);
-        let Outcome::Broken { pointer, message } = examples.outcome(&found) else { return None };
-        let when = found.iter().map(|c| examples.describe(*c)).collect::<Vec<_>>().join(" and ");
-        Some(CounterExample { when, pointer, message })
+        let singles = fields::singles(&examples.fields);
+        let starts = examples.starts(&singles);
+        if starts.is_empty() {
+            return Verdict::Untried;
+        }
+        // Choices are what differs from the base, which each start changes.
+        let ordinary = examples.base.clone();
+        for start in starts {
+            examples.base = ordinary.clone();
+            let Some(found) = examples.find(start, &singles) else { continue };
+            let found = examples.without_what_does_not_matter(found);
+            if let Outcome::Broken { pointer, message } = examples.outcome(&found) {
+                let when = found.iter().map(|c| examples.describe(*c)).collect::<Vec<_>>().join(" and ");
+                return Verdict::Broken(CounterExample { when, pointer, message });
+            }
+        }
+        Verdict::Kept
     }
 }
 
@@ -166,19 +209,18 @@ impl<'a> Examples<'a> {
         Self { examined, reader, fields, base }
     }
 
-    /// The choices of the first counter-example, as they differ from what is then the base.
-    fn find(&mut self) -> Option<Vec<Choice>> {
-        let singles: Vec<Choice> = fields::singles(&self.fields);
-        let start = self.start(&singles)?;
+    /// The choices of the first counter-example, as they differ from what is then the base: the start, or the event that
+    /// is ordinary where it already fails.
+    fn find(&mut self, start: Vec<Choice>, singles: &[Choice]) -> Option<Vec<Choice>> {
         if matches!(self.outcome(&start), Outcome::Broken { .. }) {
             return Some(start);
         }
         self.base = self.base.with(&self.fields, &start);
         let mut kept = vec![Vec::new(); self.fields.len()];
         for choice in singles {
-            match self.outcome(&[choice]) {
-                Outcome::Broken { .. } => return Some(vec![choice]),
-                Outcome::Kept => kept[choice.field].push(choice),
+            match self.outcome(&[*choice]) {
+                Outcome::Broken { .. } => return Some(vec![*choice]),
+                Outcome::Kept => kept[choice.field].push(*choice),
                 // With others it would only hide what they do.
                 Outcome::Elsewhere | Outcome::DeadLetter => {}
             }
@@ -186,9 +228,29 @@ impl<'a> Examples<'a> {
         rows(&kept).into_iter().find(|row| matches!(self.outcome(row), Outcome::Broken { .. }))
     }
 
-    /// The event that all others differ from, by as few choices as can be: the first that is not refused at run time,
-    /// or else the first that concerns the definition at all.
-    fn start(&self, singles: &[Choice]) -> Option<Vec<Choice>> {
+    /// The events that all others differ from: one for each alternative of the filter, or else one that is stumbled
+    /// upon.
+    fn starts(&self, singles: &[Choice]) -> Vec<Vec<Choice>> {
+        let steered = steer::steered(self, singles);
+        if steered.is_empty() {
+            return self.stumbled_upon(singles).into_iter().collect();
+        }
+        steered.into_iter().map(|start| self.undisputed(start, singles)).collect()
+    }
+
+    /// The same, but for one choice that keeps it from being refused at run time, where there is such a one.
+    fn undisputed(&self, start: Vec<Choice>, singles: &[Choice]) -> Vec<Choice> {
+        if !matches!(self.outcome(&start), Outcome::DeadLetter) {
+            return start;
+        }
+        let other = singles.iter().map(|choice| fields::and(&start, *choice));
+        let tried = |choices: &Vec<Choice>| matches!(self.outcome(choices), Outcome::Kept | Outcome::Broken { .. });
+        other.into_iter().find(tried).unwrap_or(start)
+    }
+
+    /// By as few choices as can be: the first that is not refused at run time, or else the first that concerns the
+    /// definition at all.
+    fn stumbled_upon(&self, singles: &[Choice]) -> Option<Vec<Choice>> {
         let mut by_field = vec![Vec::new(); self.fields.len()];
         singles.iter().for_each(|c| by_field[c.field].push(*c));
         let few = std::iter::once(Vec::new()).chain(singles.iter().map(|c| vec![*c]));
@@ -223,31 +285,39 @@ impl<'a> Examples<'a> {
 
     fn outcome(&self, choices: &[Choice]) -> Outcome {
         let examined = self.examined;
+        let outcome = self.seen(choices, |frame, names| {
+            if !examined.when.is_none_or(|when| when.holds(frame, names).unwrap_or(false)) {
+                return Outcome::Elsewhere;
+            }
+            let mut written = Vec::new();
+            match examined.mapping.write(frame, names, &Bounds::default(), &mut written) {
+                Ok(()) => examined.promise.broken_by(&written),
+                Err(_refused) => Outcome::DeadLetter,
+            }
+        });
+        outcome.unwrap_or(Outcome::Elsewhere)
+    }
+
+    /// Looks at the base with these choices as a definition would see it; nothing where that cannot be.
+    fn seen<T>(&self, choices: &[Choice], look: impl FnOnce(&Frame<'_>, Names<'_>) -> T) -> Option<T> {
+        let examined = self.examined;
         let world = self.base.with(&self.fields, choices);
         let names = world.names(examined.names);
         let possible = examined.event.can_be(&world.event)
             && examined.names.iter().zip(&names).all(|((_, given), (_, value))| given.can_be(value));
         if !possible {
-            return Outcome::Elsewhere;
+            return None;
         }
         let bounds = Bounds::default();
-        let datum = OnceCell::new();
+        let datum;
         let frame = match (&examined.event, &self.reader) {
-            (Given::Event(schema), Some(reader)) => match schema.datum_from_json(&world.event) {
-                Ok(bytes) => reader.read(datum.get_or_init(|| bytes), &bounds),
-                Err(_misfit) => return Outcome::Elsewhere,
-            },
+            (Given::Event(schema), Some(reader)) => {
+                datum = schema.datum_from_json(&world.event).ok()?;
+                reader.read(&datum, &bounds)
+            }
             (_, _) => examined.layout.read_json(&world.event, &bounds),
         };
-        let Ok(frame) = frame else { return Outcome::Elsewhere };
-        if !examined.when.is_none_or(|when| when.holds(&frame, &names).unwrap_or(false)) {
-            return Outcome::Elsewhere;
-        }
-        let mut written = Vec::new();
-        match examined.mapping.write(&frame, &names, &bounds, &mut written) {
-            Ok(()) => examined.promise.broken_by(&written),
-            Err(_refused) => Outcome::DeadLetter,
-        }
+        Some(look(&frame.ok()?, &names))
     }
 }
 
@@ -259,25 +329,36 @@ mod tests {
     use super::*;
     use crate::{Compiler, Target, yaml};
 
-    /// The counter-example of a mapping of an event with some fields of this webhook's contract.
+    /// What the examples say of a mapping of an event with some fields of this webhook's contract.
     #[track_caller]
-    fn check(event: Value, contract: Value, when: &str, body: &str) -> Option<CounterExample> {
+    fn verdict(event: Value, contract: Value, when: &str, body: &str) -> Verdict {
         let (event, contract) = (Validator::compile(event).unwrap(), Validator::compile(contract).unwrap());
         let mut compiler = Compiler::new(event.ty.clone(), "event".to_owned());
+        compiler.tables(&yaml::parse("kind: { A: first, B: second, C: third }").unwrap());
         let when = yaml::parse(&format!("when: {when}")).unwrap();
         let when = compiler.filter(when.get("when").unwrap());
         let mapping = compiler.mapping(&yaml::parse(body).unwrap(), Target::Contract(&contract.ty, "contract"), None);
         let (layout, problems) = compiler.finish();
-        let mapping = mapping.unwrap_or_else(|| panic!("{problems:#?}"));
+        assert!(problems.iter().all(|p| p.severity < crate::Severity::Error), "{problems:#?}");
         let examined = Examined {
             event: Given::Json(event.ty.clone(), vec![&event]),
             layout: &layout,
             when: when.as_ref(),
-            mapping: &mapping,
+            mapping: &mapping.unwrap(),
             names: &[],
             promise: Promise::Contract(&contract),
         };
-        examined.counter_example()
+        examined.verdict()
+    }
+
+    /// The counter-example.
+    #[track_caller]
+    fn check(event: Value, contract: Value, when: &str, body: &str) -> Option<CounterExample> {
+        match verdict(event, contract, when, body) {
+            Verdict::Broken(found) => Some(found),
+            Verdict::Kept => None,
+            Verdict::Untried => panic!("no example satisfies {when}"),
+        }
     }
 
     fn deal() -> Value {
@@ -326,6 +407,67 @@ mod tests {
         let when = ".note == 'urgent' or .note in ['late', 'never']";
         let contract = json!({ "type": "object", "properties": { "n": { "not": { "const": "late" } } } });
         assert_eq!(check(deal(), contract, when, "{ n: .note }").unwrap().when, ".note = \"late\"");
+    }
+
+    /// An order, of which no ordinary one satisfies much.
+    fn order() -> Value {
+        json!({ "type": "object", "required": ["id", "n", "amount", "day", "at", "tags", "kind", "a", "b"], "properties": {
+            "id": { "type": "string" }, "n": { "type": "integer" }, "amount": { "type": "number", "multipleOf": 0.01 },
+            "day": { "type": "string", "format": "date" }, "at": { "type": "string", "format": "date-time" },
+            "tags": { "type": "array", "items": { "type": "string" } }, "kind": { "enum": ["A", "B", "C"] },
+            "a": { "type": "string" }, "b": { "type": ["string", "null"] }, "free": { "type": "string" },
+            "lines": { "type": "array", "items": { "type": "object", "required": ["sku"], "properties": {
+                "sku": { "type": ["string", "null"] } } } } } })
+    }
+
+    #[test]
+    fn a_filter_is_satisfied_by_construction() {
+        // What comes through is refused, so that an example shows itself.
+        let refusing = || json!({ "type": "object", "properties": { "id": { "not": {} } } });
+        let satisfied = |when: &str| {
+            let found = verdict(order(), refusing(), when, "{ id: .id }");
+            assert!(matches!(found, Verdict::Broken(_)), "{when}: {found:?}");
+        };
+        satisfied(".n == 4711");
+        satisfied(".n > 4711 and .n < 4713");
+        satisfied(".n * 2 >= 10000 and .amount == 0.07 and not (.amount < 0.06)");
+        satisfied(".amount > 125000.50 and .kind in ['B', 'C'] and .kind != 'B'");
+        satisfied(".day == '2031-05-17' and .at < '1999-12-31T23:59:59Z'");
+        satisfied(".a == .b and .b == 'x-1'");
+        satisfied(".a != .id and .b == null");
+        satisfied(".free == null and (.id == 'one' or .id == 'two') and .kind == 'C'");
+        satisfied("not (.kind == 'A' or .b == null) and .b != 'Ordinary text'");
+        satisfied(".id | starts_with('deal-')");
+        satisfied("(.id | contains('deal.')) and (.a | matches('^[A-Z]{3}-[0-9]{2}$'))");
+        satisfied("(.a | lower) == 'won' and (.kind | translate(kind)) == 'third'");
+        satisfied("(.tags | count) == 7");
+        satisfied("(.lines | where($item.sku == 'K-7') | count) > 0");
+        satisfied("if .kind == 'A' then .n == 99 else .b == null");
+        satisfied("true");
+    }
+
+    #[test]
+    fn each_alternative_of_a_filter_has_its_examples() {
+        let contract = json!({ "type": "object", "properties": { "b": { "not": { "const": "never" } } } });
+        let when = "(.kind == 'A' and .b == null) or (.kind == 'C' and .n == 43 and .b == 'never')";
+        let found = check(order(), contract, when, "{ b: .b ?? '' }").unwrap();
+        assert_eq!(found.when, ".b = \"never\" and .kind = \"C\" and .n = 43");
+    }
+
+    #[test]
+    fn a_filter_that_nothing_satisfies_is_said() {
+        let contract = || json!({ "type": "object", "properties": { "id": { "type": "string" } } });
+        let found = verdict(order(), contract(), "(.id | hash) == 'ab'", "{ id: .id }");
+        assert_eq!(found, Verdict::Untried);
+        let filter = Span { start: 3, end: 5 };
+        let problem = found.diagnostic(|_| Span::default(), Some(filter)).unwrap();
+        assert_eq!(
+            (problem.code, problem.severity, problem.span),
+            ("mapping/no-example", crate::Severity::Warning, filter)
+        );
+        let nothing = json!({ "type": "object", "properties": { "id": { "type": "string" } }, "not": {} });
+        assert_eq!(verdict(nothing, contract(), "true", "{ id: .id }"), Verdict::Untried);
+        assert_eq!(verdict(order(), contract(), "true", "{ id: .id }").diagnostic(|_| Span::default(), None), None);
     }
 
     #[test]

@@ -133,6 +133,8 @@ pub(crate) struct Call {
     pub(crate) name: &'static str,
     /// What it is applied to.
     pub(crate) input: Program,
+    /// The arguments that are written out, which its code has inside.
+    pub(crate) given: Vec<Val<'static>>,
     /// An argument that is not known before the event is.
     pub(crate) argument: Option<Program>,
     /// Its code.
@@ -180,37 +182,6 @@ impl fmt::Debug for Code {
 pub(crate) struct NamesRead {
     /// Each name and what is read of it.
     pub(crate) names: Vec<(String, Layout)>,
-}
-
-impl Program {
-    /// Collects the texts that conditions compare with.
-    pub(crate) fn literals(&self, texts: &mut Vec<String>) {
-        match self {
-            Self::Constant(Val::Text(text)) => texts.push(text.to_string()),
-            Self::In(value, list) => {
-                value.literals(texts);
-                texts.extend(list.iter().filter_map(|item| match item {
-                    Val::Text(text) => Some(text.to_string()),
-                    _other => None,
-                }));
-            }
-            Self::Coalesce(pair) | Self::And(pair) | Self::Or(pair) | Self::Compare(_, pair) => {
-                pair.iter().for_each(|part| part.literals(texts));
-            }
-            Self::Not(inner) => inner.literals(texts),
-            Self::PerItem(each) => each.body.literals(texts),
-            Self::If(parts) => parts.iter().for_each(|part| part.literals(texts)),
-            Self::Constant(_)
-            | Self::Slot(_)
-            | Self::Items { .. }
-            | Self::Count(_)
-            | Self::Negate(_)
-            | Self::Arithmetic(..)
-            | Self::Template(_)
-            | Self::Translate(..)
-            | Self::Call(_) => {}
-        }
-    }
 }
 
 impl NamesRead {

@@ -22,14 +22,17 @@ impl Declared<'_> {
         if let (Some(node), Some(mapping), Some(request)) = (body, &consumer.call.body, request) {
             let promise = Promise::Contract(&request.validator);
             let examined = Examined { event: event.clone(), layout, when, mapping, names: &names, promise };
-            report(self.file, node, &examined);
+            if !report(self.file, node, self.when, &examined) {
+                return;
+            }
         }
 
         let payload = self.emit.iter().flatten().find_map(|emit| emit.payload);
         if let (Some(node), Some(emit)) = (payload, &consumer.emit) {
             names.extend(answers(&consumer.call.operation).map(|given| ("response", given)));
             let promise = Promise::Event(&emit.event.schema);
-            report(self.file, node, &Examined { event, layout, when, mapping: &emit.payload, names: &names, promise });
+            let examined = Examined { event, layout, when, mapping: &emit.payload, names: &names, promise };
+            report(self.file, node, self.when, &examined);
         }
     }
 }

@@ -22,6 +22,17 @@ const ID_HEADER: &str = "webhook-id";
 /// Most bytes of a body, unless declared.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
+/// Most bytes of a body that can be declared.
+///
+/// A body that cannot be mapped becomes a dead letter, whose topic takes records of 3 MiB. There it may stand in base 64,
+/// so that 2 MiB of it are 2.67 MiB. A third of a MiB is left for the rest: headers of 16 KiB, which JSON can write six
+/// times as long, and the reason. A body that could not be kept would be refused after it was verified.
+const BODY_BYTES_CEILING: usize = 2 * 1024 * 1024;
+
+/// Fewest and most bytes of a Standard Webhooks secret, as its specification asks for (version 1.0.0, section "Signature
+/// scheme"): 192 to 512 bits.
+const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+
 /// How far a timestamp may be from now, unless declared: what Standard Webhooks recommends.
 const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
@@ -81,7 +92,7 @@ impl Webhook {
         let contract = fields.required("contract", contract);
         let verify = fields.required("verify", Verify::read);
         let id_header = fields.optional("id_header", header).map(|h| h.to_ascii_lowercase());
-        let body_bytes_max = fields.optional("body_bytes_max", bytes("16MiB")).unwrap_or(BODY_BYTES_MAX);
+        let body_bytes_max = fields.optional("body_bytes_max", body_bytes).unwrap_or(BODY_BYTES_MAX);
         fields.finish();
         Some(Self {
             path: path?,
@@ -91,6 +102,17 @@ impl Webhook {
             body_bytes_max,
         })
     }
+}
+
+fn body_bytes(file: &DefinitionFile<'_>, node: &Node) -> Option<usize> {
+    let most = bytes("16MiB")(file, node)?;
+    if most > BODY_BYTES_CEILING {
+        let message = "a body of more than 2 MiB that cannot be mapped could not be kept as a dead letter";
+        let help = "write `2MiB` at most: dead letters have 3 MiB, and a body in base 64 is a third longer";
+        file.error("bus/wrong-value", node.span, message, help);
+        return None;
+    }
+    Some(most)
 }
 
 /// `/hooks/crm`: segments of characters that need no escape in a URL.
@@ -125,7 +147,7 @@ impl Verify {
 
     fn standard_webhooks(file: &DefinitionFile<'_>, node: &Node) -> Option<Self> {
         let mut fields = Fields::of(file, node, "`standard_webhooks`")?;
-        let secrets = fields.required("secret", secrets);
+        let secrets = fields.required("secret", standard_webhooks_secrets);
         let tolerance = fields.optional("tolerance", duration("1s"..="1h")).unwrap_or(TOLERANCE);
         fields.finish();
         Some(Self::StandardWebhooks { secrets: secrets?, tolerance })
@@ -168,6 +190,36 @@ fn secrets(file: &DefinitionFile<'_>, node: &Node) -> Option<Vec<Secret>> {
         }
         NodeValue::Scalar { .. } | NodeValue::Mapping(_) => variables::secret(file, node).map(|secret| vec![secret]),
     }
+}
+
+/// The same, and a warning of each that is not as Standard Webhooks asks for. One that stands in the open is to be
+/// replaced anyway, and its line is not to be shown.
+fn standard_webhooks_secrets(file: &DefinitionFile<'_>, node: &Node) -> Option<Vec<Secret>> {
+    let secrets = secrets(file, node)?;
+    let nodes = match &node.value {
+        NodeValue::Sequence(items) => items.as_slice(),
+        NodeValue::Scalar { .. } | NodeValue::Mapping(_) => std::slice::from_ref(node),
+    };
+    for (node, secret) in nodes.iter().zip(&secrets).filter(|(node, _)| !variables::stands_in_file(file, node)) {
+        let problem = match secret_bytes(secret.expose()) {
+            None => "is not `whsec_` and base 64, so that no signature can be checked with it",
+            Some(bytes) if bytes < *SECRET_BYTES.start() => {
+                "has fewer than the 24 bytes that Standard Webhooks asks for"
+            }
+            Some(bytes) if bytes > *SECRET_BYTES.end() => "has more than the 64 bytes that Standard Webhooks asks for",
+            Some(_) => continue,
+        };
+        let help = "make one with `echo \"whsec_$(head -c 32 /dev/urandom | base64)\"`, and give it to the sender";
+        file.warning("bus/webhook-secret", node.span, format!("the value of this secret {problem}"), help);
+    }
+    Some(secrets)
+}
+
+/// How many bytes a secret has: `whsec_` and base 64, whose padding people lose on the way.
+fn secret_bytes(secret: &str) -> Option<usize> {
+    let digits = secret.strip_prefix("whsec_")?.trim_end_matches('=');
+    let is_base64 = digits.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/'));
+    (is_base64 && !digits.is_empty() && digits.len() % 4 != 1).then_some(digits.len() * 3 / 4)
 }
 
 fn timestamp(file: &DefinitionFile<'_>, node: &Node) -> Option<(String, Duration)> {
@@ -235,7 +287,7 @@ fn examine(file: &DefinitionFile<'_>, webhook: &Webhook, layout: &Layout, rule: 
         names: &[("header", Given::Json(headers(), Vec::new()))],
         promise: Promise::Event(&publish.event.schema),
     };
-    examples::report(file, node, &examined);
+    examples::report(file, node, rule.when, &examined);
 }
 
 fn compile_rule(compiler: &mut Compiler, webhook: &Webhook, rule: &Rule<'_>) -> Option<Publish> {

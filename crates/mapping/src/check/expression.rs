@@ -383,7 +383,10 @@ impl Checker {
                 let bare = Type { nullable: false, ..input.ty.clone() };
                 let applied = compile(&Use { input: &bare, given: &given });
                 match applied {
-                    Ok(applied) => Some(self.apply(function.name, input, applied, argument, span)),
+                    Ok(applied) => {
+                        let given = given.into_iter().filter_map(Given::constant).collect();
+                        Some(self.apply(function.name, input, applied, (given, argument), span))
+                    }
                     Err(misuse) => {
                         self.misuse(function, &input, call, misuse);
                         None
@@ -421,7 +424,7 @@ impl Checker {
         name: &'static str,
         input: Typed,
         applied: Applied,
-        argument: Option<Typed>,
+        (given, argument): (Vec<Val<'static>>, Option<Typed>),
         span: Span,
     ) -> Typed {
         let mut nullable = input.ty.nullable || applied.nullable;
@@ -436,7 +439,8 @@ impl Checker {
         let kind = through(&input.ty.kind, applied.kind, &applied.code);
         let program = if matches!(input.ty.kind, Kind::List { .. }) { self.items(input) } else { input.program };
         let argument = argument.map(|a| a.program);
-        let program = Program::Call(Box::new(program::Call { name, input: program, argument, code: applied.code }));
+        let program =
+            Program::Call(Box::new(program::Call { name, input: program, given, argument, code: applied.code }));
         let mut typed = Typed::new(program, Type { kind, nullable }, span);
         typed.null_because = because;
         typed
@@ -534,7 +538,7 @@ impl Checker {
                     other => Ok(other),
                 });
                 let applied = Applied { kind, nullable: false, code };
-                Some(self.apply("length", input, applied, None, span))
+                Some(self.apply("length", input, applied, (Vec::new(), None), span))
             }
             other => {
                 let message = format!("`{}` takes a list or a text, but this is {}", call.name, describe::kind(other));

@@ -5,6 +5,7 @@ use tieline_schema::types::{Kind, Type};
 
 use super::{Examined, Given, values};
 use crate::Filter;
+use crate::condition::Literal;
 
 /// A field that is read.
 #[derive(Debug)]
@@ -62,6 +63,14 @@ pub(super) fn singles(fields: &[Field]) -> Vec<Choice> {
     fields.iter().enumerate().flat_map(of_field).collect()
 }
 
+/// The choices with one more, in the order of the fields; a field has one value.
+pub(super) fn and(choices: &[Choice], more: Choice) -> Vec<Choice> {
+    let mut all: Vec<Choice> = choices.iter().filter(|c| c.field != more.field).copied().collect();
+    all.push(more);
+    all.sort_unstable_by_key(|c| c.field);
+    all
+}
+
 /// A value in a message, bounded.
 pub(super) fn shortened(value: &Value) -> String {
     let text = value.to_string();
@@ -70,8 +79,8 @@ pub(super) fn shortened(value: &Value) -> String {
 
 /// The fields at these paths and those that hold them, which can be null, absent, or lists of another length.
 ///
-/// `literals` are the texts that the filter names: no event would concern it without them.
-fn of_given(given: &Given<'_>, name: Option<usize>, top: &str, paths: &[String], literals: &[String]) -> Vec<Field> {
+/// `literals` are the values that the filter names: no event would concern it without them.
+fn of_given(given: &Given<'_>, name: Option<usize>, top: &str, paths: &[String], literals: &[Literal]) -> Vec<Field> {
     let mut fields: Vec<Field> = Vec::new();
     for path in paths {
         let all: Vec<String> = path.replace("[]", ".[]").split('.').map(str::to_owned).collect();
@@ -82,8 +91,10 @@ fn of_given(given: &Given<'_>, name: Option<usize>, top: &str, paths: &[String],
             }
             let Some((ty, can_be_absent)) = type_at(given, steps) else { continue };
             let mut values: Vec<Option<Value>> = values::of_type(&ty).into_iter().map(Some).collect();
-            if values::is_free_text(&ty) {
-                values.extend(literals.iter().cloned().map(Value::String).map(Some));
+            for value in values::near(&ty, literals).into_iter().map(Some) {
+                if !values.contains(&value) {
+                    values.push(value);
+                }
             }
             if can_be_absent {
                 values.push(None);

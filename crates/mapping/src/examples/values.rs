@@ -5,12 +5,20 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 use serde_json::{Value, json};
 use tieline_schema::types::{Bounds, Kind, Text, Type};
 
+use crate::calendar;
+use crate::condition::Literal;
+use crate::decimal::Decimal;
+use crate::value::Val;
+
 /// Length of a long text where nothing bounds it, in characters: longer than the fields of most systems.
 const LONG_TEXT: u32 = 300;
 
 /// Most characters that a text gets because its contract wants so many, or repetitions of a part of it; a contract that
 /// wants more refuses the example.
 const REPEATED_MAX: u32 = 1_000;
+
+/// Most items of a list because a condition counts them.
+const NAMED_ITEMS_MAX: u32 = 100;
 
 /// Digits before the point of the greatest decimal that is tried: what 64 bits surely hold.
 const WHOLE_DIGITS_MAX: u32 = 12;
@@ -52,9 +60,66 @@ pub(super) fn of_type(ty: &Type) -> Vec<Value> {
     values
 }
 
-/// Whether any text can stand there.
-pub(super) fn is_free_text(ty: &Type) -> bool {
-    matches!(&ty.kind, Kind::Text(text) if text.values.is_none() && text.pattern.is_none())
+/// The values of a type that are, or lie just beside, those that a condition names: it changes its mind there.
+pub(super) fn near(ty: &Type, literals: &[Literal]) -> Vec<Value> {
+    let of_literal = |literal: &Literal| match (literal, &ty.kind) {
+        (Literal::Pattern(pattern), Kind::Text(Text { values: None, .. })) => {
+            matching(pattern).map(Value::String).into_iter().collect()
+        }
+        (Literal::Value(value), kind) => beside(value, kind),
+        (Literal::Pattern(_), _) => Vec::new(),
+    };
+    literals.iter().flat_map(of_literal).collect()
+}
+
+fn beside(value: &Val<'_>, kind: &Kind) -> Vec<Value> {
+    let around = |n: i64| [n, n.saturating_add(1), n.saturating_sub(1)];
+    match (kind, value) {
+        (Kind::Text(Text { values: None, .. }), Val::Text(text)) => vec![json!(text)],
+        (Kind::Integer { min, max }, number) => {
+            let whole = number.decimal().and_then(|d| d.round(0)).and_then(Decimal::to_integer);
+            let around = whole.into_iter().flat_map(around);
+            around.filter(|n| (min..=max).contains(&n)).map(Value::from).collect()
+        }
+        (Kind::Decimal { scale, bounds, .. }, number) => numbers(bounds, &decimals_around(number, *scale)),
+        (Kind::Float { bounds }, number) => numbers(bounds, &decimals_around(number, 0)),
+        (Kind::Date, Val::Date(day)) => around(i64::from(*day)).into_iter().filter_map(shown_date).collect(),
+        (Kind::Timestamp, Val::Timestamp(micros)) => {
+            let second = 1_000_000;
+            let around = [*micros, micros.saturating_add(second), micros.saturating_sub(second)];
+            around.into_iter().filter_map(shown_timestamp).collect()
+        }
+        (Kind::List { item, min_items, max_items }, Val::Integer(n)) => {
+            let counts = around(*n).into_iter().filter_map(|n| u32::try_from(n).ok());
+            let fits = |n: &u32| n >= min_items && *n <= max_items.unwrap_or(NAMED_ITEMS_MAX).min(NAMED_ITEMS_MAX);
+            counts.filter(fits).map(|n| (0..n).map(|_| ordinary(item)).collect()).collect()
+        }
+        (_, _) => Vec::new(),
+    }
+}
+
+/// A number and its neighbours with so many digits after the point.
+fn decimals_around(value: &Val<'_>, scale: u32) -> Vec<String> {
+    let Some(number) = value.decimal() else { return Vec::new() };
+    let step = |unit: i128| number.add(Decimal::new(unit, scale)?);
+    let rounded = number.round(scale);
+    let all = [
+        (scale == 0).then_some(number),
+        rounded,
+        step(1).and_then(|n| n.round(scale)),
+        step(-1).and_then(|n| n.round(scale)),
+    ];
+    all.into_iter().flatten().map(|n| n.to_string()).collect()
+}
+
+fn shown_date(day: i64) -> Option<Value> {
+    let mut text = Vec::new();
+    calendar::write_date(day, &mut text).then(|| String::from_utf8(text).ok().map(Value::String))?
+}
+
+fn shown_timestamp(micros: i64) -> Option<Value> {
+    let mut text = Vec::new();
+    calendar::write_timestamp(micros, &mut text).then(|| String::from_utf8(text).ok().map(Value::String))?
 }
 
 fn decimals(precision: u32, scale: u32) -> Vec<String> {

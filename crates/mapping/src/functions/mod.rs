@@ -118,6 +118,16 @@ pub(crate) fn find(name: &str) -> Option<&'static Function> {
     FAMILIES.iter().flat_map(|family| family.functions).find(|f| f.name == name)
 }
 
+impl Given {
+    /// The value, where it is written out.
+    pub(crate) fn constant(self) -> Option<Val<'static>> {
+        match self {
+            Self::Constant(value, _) => Some(value),
+            Self::Word(_, _) | Self::Computed(_) => None,
+        }
+    }
+}
+
 impl Use<'_> {
     /// Checks that there are no arguments.
     fn none(&self) -> Result<(), Misuse> {
