@@ -6,8 +6,9 @@ use crate::entry::Entry;
 use crate::frontier::Met;
 use crate::lane::{LaneId, Place};
 use crate::machine::{Drain, Machine};
+use crate::park::ParkLane;
 use crate::partition::{Assigned, Leaving};
-use crate::{Epoch, Key, Output, Partition, PauseReason, RecordId, Time};
+use crate::{Epoch, Key, Order, Output, Partition, PauseReason, RecordId, Time};
 
 impl<R: Clone> Machine<R> {
     /// Takes a partition over as its earlier owner left it.
@@ -60,6 +61,16 @@ impl<R: Clone> Machine<R> {
             }
         }
         let maybe_applied = id.offset < assigned.inherited_ceiling;
+        let parked = self.settings.order == Order::Key
+            && assigned.park.blocks(&ParkLane::of(Order::Key, key.as_ref(), id.offset));
+        if parked {
+            if self.window.take(bytes) {
+                self.pauses.extend(self.partitions.keys());
+            }
+            self.park_fetched(id, Entry::new(key, bytes, record, maybe_applied));
+            self.want_ceiling(id.partition);
+            return;
+        }
         let place = match LaneId::of(self.settings.order, key.as_ref()) {
             Some(lane) => assigned.lanes.join(lane, id.offset),
             None => {
@@ -83,7 +94,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    fn follow(&mut self, id: RecordId, before: i64) {
+    pub(crate) fn follow(&mut self, id: RecordId, before: i64) {
         let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
         match assigned.entries.get_mut(&before) {
             Some(entry) => entry.successor = Some(id.offset),
@@ -178,6 +189,7 @@ impl<R: Clone> Machine<R> {
         let Some(assigned) = self.partitions.remove(&partition) else { return };
         self.in_flight -= assigned.in_flight;
         self.preparing -= assigned.preparing;
+        self.recalled -= assigned.recalled;
         self.commits.finals -= assigned.finals.len();
         let (committing, committing_bytes) =
             assigned.committing.as_ref().map_or((0, 0), |asked| (asked.finals.len(), asked.finals_bytes));
@@ -210,5 +222,6 @@ impl<R: Clone> Machine<R> {
         self.prepare_ring.retain(|other| *other != partition);
         self.send_ring.retain(|other| *other != partition);
         self.timers.retain(|Reverse((_, id))| id.partition != partition);
+        self.recalls.retain(|(_, other)| *other != partition);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::lane::LaneId;
 use crate::machine::Machine;
 use crate::partition::{Assigned, Committing};
-use crate::{Commit, CommitId, CommitOffset, Epoch, Final, OnDeadLetter, Outcome, Output, Partition, Settings, Time};
+use crate::{Commit, CommitId, CommitOffset, Epoch, Final, Outcome, Output, Partition, Settings, Time};
 
 /// How far the send ceiling is raised above what was fetched, in offsets: so far that a commit passes before it is
 /// reached. At 100,000 records a second and a commit in 100 ms it is.
@@ -96,10 +96,10 @@ impl<R: Clone> Machine<R> {
             return None;
         }
         let id = CommitId(self.commits.next);
-        let mut commit = Commit { id, offsets: Vec::new(), finals: Vec::new() };
+        let mut commit = Commit { id, offsets: Vec::new(), finals: Vec::new(), discarded: Vec::new() };
         let mut members = Vec::new();
         for partition in std::mem::take(&mut self.commits.dirty) {
-            match self.propose(partition, &mut commit.finals) {
+            match self.propose(partition, &mut commit) {
                 Proposal::Offset(offset, epoch) => {
                     commit.offsets.push(offset);
                     members.push((partition, epoch));
@@ -121,7 +121,7 @@ impl<R: Clone> Machine<R> {
     }
 
     /// What a commit says of a partition; its finals are added to those of the commit.
-    fn propose(&mut self, partition: Partition, finals: &mut Vec<Final<R>>) -> Proposal {
+    fn propose(&mut self, partition: Partition, commit: &mut Commit<R>) -> Proposal {
         let Some(assigned) = self.partitions.get_mut(&partition) else { return Proposal::Nothing };
         if assigned.halted.is_some() {
             return Proposal::Nothing;
@@ -140,8 +140,10 @@ impl<R: Clone> Machine<R> {
         let (taken, finals_bytes) = (std::mem::take(&mut assigned.finals), std::mem::take(&mut assigned.finals_bytes));
         self.commits.finals -= taken.len();
         self.commits.committing += taken.len();
-        finals.extend(taken.iter().cloned());
-        assigned.committing = Some(Committing { offset, ceiling, finals: taken, finals_bytes, closing });
+        let discarded = std::mem::take(&mut assigned.discarded);
+        commit.finals.extend(taken.iter().cloned());
+        commit.discarded.extend(discarded.iter().cloned());
+        assigned.committing = Some(Committing { offset, ceiling, finals: taken, finals_bytes, discarded, closing });
         Proposal::Offset(CommitOffset { partition, offset, metadata }, assigned.epoch)
     }
 
@@ -161,6 +163,7 @@ impl<R: Clone> Machine<R> {
                 leaving.closed |= committing.closing;
             }
             opened |= self.window.release(committing.finals.len(), committing.finals_bytes);
+            self.park_written(partition, &committing.finals, &committing.discarded);
             self.go_on_behind(partition, &committing.finals);
             self.go_on_below_ceiling(partition);
             self.close_if_quiet(partition);
@@ -170,12 +173,9 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// Lets lanes go on behind dead letters that are durable now. Held ones stay where they are: parking takes over here.
+    /// Lets lanes go on behind dead letters that are durable now, and hold nothing.
     fn go_on_behind(&mut self, partition: Partition, finals: &[Final<R>]) {
-        if self.settings.on_dead_letter == OnDeadLetter::Hold {
-            return;
-        }
-        for dead in finals.iter().filter(|dead| matches!(dead.outcome, Outcome::Dead { .. })) {
+        for dead in finals.iter().filter(|dead| matches!(dead.outcome, Outcome::Dead { holds: false, .. })) {
             let Some(lane) = LaneId::of(self.settings.order, dead.key.as_ref()) else { continue };
             let Some(assigned) = self.partitions.get_mut(&partition) else { return };
             if let Some(head) = assigned.lanes.unblock(&lane) {
@@ -206,6 +206,8 @@ impl<R: Clone> Machine<R> {
             committing.finals.append(&mut assigned.finals);
             assigned.finals = committing.finals;
             assigned.finals_bytes += committing.finals_bytes;
+            committing.discarded.append(&mut assigned.discarded);
+            assigned.discarded = committing.discarded;
             if assigned.halted.is_none() {
                 self.commits.dirty.insert(partition);
             }

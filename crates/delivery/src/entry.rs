@@ -1,6 +1,8 @@
 //! A record under way: all that the machine knows of it between its fetch and its final state.
 
-use crate::{AttemptLog, Key, Reason, Time};
+use std::time::Duration;
+
+use crate::{AttemptLog, Came, Key, ParkedState, Reason, Time};
 
 /// Attempts that are kept from the beginning, for people: what went wrong first.
 const ATTEMPTS_FIRST: usize = 3;
@@ -46,6 +48,19 @@ pub(crate) struct Entry<R> {
     pub(crate) begun: bool,
     pub(crate) failing: Option<Box<Failing>>,
     pub(crate) attempts: Vec<AttemptLog>,
+    /// Where it lay before.
+    pub(crate) came: Came,
+    /// What was known of it when it was read back from there.
+    pub(crate) before: Option<Before>,
+}
+
+/// What was known of a record when it was read back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Before {
+    pub(crate) state: ParkedState,
+    pub(crate) at: Time,
+    /// How many calls had been applied in all when it was parked.
+    pub(crate) applied: u64,
 }
 
 /// A record that failed and is tried again.
@@ -55,17 +70,20 @@ pub(crate) struct Failing {
     pub(crate) since: Time,
     /// Since when each answer was a conflict.
     pub(crate) conflict_since: Option<Time>,
-    /// How many calls had been applied in all when it failed first.
-    pub(crate) applied_before: u64,
+    /// How many calls had been applied in all when it failed first, and when it failed last.
+    pub(crate) applied_before_first: u64,
+    pub(crate) applied_before_last: u64,
     /// How often it has failed.
     pub(crate) failures: u32,
+    /// It was refused, and is kept: whose fault that is cannot be told yet.
+    pub(crate) refused: bool,
     pub(crate) reason: Reason,
     pub(crate) retry_at: Time,
-    /// Why it keeps its partition from being fetched, if it does.
+    /// Why people are shown it, if they are.
     pub(crate) stuck: Option<StuckBy>,
 }
 
-/// Why a failing record keeps its partition from being fetched.
+/// Why a failing record is stuck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StuckBy {
     /// It has failed for longer than it should.
@@ -88,6 +106,35 @@ impl<R> Entry<R> {
             begun: false,
             failing: None,
             attempts: Vec::new(),
+            came: Came::Fetched,
+            before: None,
+        }
+    }
+
+    /// A record that was read back from where it lay.
+    pub(crate) fn recalled(
+        key: Option<Key>,
+        bytes: usize,
+        record: R,
+        before: Before,
+        attempts: Vec<AttemptLog>,
+        came: Came,
+    ) -> Self {
+        Self {
+            attempt: before.state.attempts_total.saturating_add(1),
+            attempts,
+            came,
+            before: Some(before),
+            ..Self::new(key, bytes, record, before.state.maybe_applied)
+        }
+    }
+
+    /// For how long it has failed, with the time in which it was parked.
+    pub(crate) fn failing_for(&self, now: Time) -> Duration {
+        match (&self.before, &self.failing) {
+            (Some(before), _) => before.state.failing_for + now.since(before.at),
+            (None, Some(failing)) => now.since(failing.since),
+            (None, None) => Duration::ZERO,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Answer, AttemptLog, CommitId, Epoch, Key, Partition, Reason, RecordId, Time};
+use crate::{Answer, AttemptLog, CommitId, Epoch, Held, Key, ParkedAt, ParkedState, Partition, Reason, RecordId, Time};
 
 /// What the shell reports. `R` is the record as the shell knows it, handed back untouched (and cloned: an `Arc`).
 #[derive(Debug, Clone)]
@@ -19,6 +19,10 @@ pub enum Input<R> {
         metadata: String,
         /// How many partitions the topic has now; another number than the one in the metadata halts the partition.
         partitions: u32,
+        /// What is parked of it, in any order, read after the committed offset was.
+        parked: Vec<ParkedAt>,
+        /// The dead letters that hold their key.
+        held: Vec<Held>,
     },
     /// The group takes this partition back. Nothing new is sent; what is in flight may finish until the deadline, then
     /// [`crate::Output::Released`] follows. With [`Order`] in mind: calls that are still under way after it may reach the
@@ -44,6 +48,46 @@ pub enum Input<R> {
         bytes: usize,
         /// The record.
         record: R,
+    },
+    /// A parked record was read back.
+    Recalled {
+        /// Which one.
+        id: RecordId,
+        /// Its size, for the bound on what is kept.
+        bytes: usize,
+        /// The record.
+        record: R,
+        /// What is kept of its earlier attempts.
+        state: ParkedState,
+        /// The attempts themselves: the first 3 and the last 20.
+        attempts: Vec<AttemptLog>,
+    },
+    /// A parked record cannot be read back now. It is asked for again.
+    RecallFailed {
+        /// Which one.
+        id: RecordId,
+    },
+    /// Somebody wants this dead letter delivered again: it is parked before all later records of its key, and due.
+    Redrive {
+        /// Which one, under the assignment of now.
+        id: RecordId,
+        /// Its key.
+        key: Option<Key>,
+        /// Its size.
+        bytes: usize,
+        /// The record.
+        record: R,
+        /// How many attempts it has had.
+        attempts_total: u32,
+        /// The attempts themselves.
+        attempts: Vec<AttemptLog>,
+    },
+    /// Somebody gives this dead letter up: if its key is held behind it, that goes on.
+    Discard {
+        /// Which one, under the assignment of now.
+        id: RecordId,
+        /// Its key.
+        key: Option<Key>,
     },
     /// The record was decoded, filtered, looked up, mapped and validated, or one of these failed.
     Prepared {
@@ -116,6 +160,12 @@ pub struct Settings {
     pub window_bytes_max: usize,
     /// How long a failing record is tried before it is out of patience.
     pub patience: Duration,
+    /// How long a parked record waits before each attempt; the last one is for all that follow. Empty: nothing is parked.
+    pub park_schedule: Vec<Duration>,
+    /// How long after its first failure a parked record is given up, and is a dead letter.
+    pub give_up_after: Duration,
+    /// Most keys that are parked in this process; where one more would have to be, its partition waits.
+    pub parked_keys_max: usize,
     /// The first retry's upper bound; it doubles with each attempt (full jitter).
     pub backoff_min: Duration,
     /// No retry's upper bound is above this.
@@ -146,8 +196,8 @@ pub enum Order {
 /// What becomes of a key behind its dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDeadLetter {
-    /// Its later records wait. Until parking is there, they wait in memory, the partition pauses with
-    /// [`crate::PauseReason::Held`], and the hold lasts as long as the assignment.
+    /// Its later records are parked, until [`Input::Redrive`] or [`Input::Discard`]. With [`Order::Partition`], where nothing
+    /// is parked, the partition pauses with [`crate::PauseReason::Held`].
     Hold,
     /// Its later records go on, as soon as the dead letter is durable.
     Continue,

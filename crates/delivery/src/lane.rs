@@ -81,6 +81,30 @@ impl Lanes {
         }
     }
 
+    /// Has whatever comes into this lane wait for a dead letter before it.
+    pub(crate) fn block(&mut self, id: LaneId) {
+        self.lanes.entry(id).or_insert(Lane { ends: None, blocked: true }).blocked = true;
+    }
+
+    /// Puts a record before all others of a lane that waits; says which one is behind it.
+    pub(crate) fn join_first(&mut self, id: LaneId, offset: i64) -> Option<i64> {
+        let lane = self.lanes.entry(id).or_insert(Lane { ends: None, blocked: false });
+        lane.blocked = false;
+        let behind = lane.ends;
+        lane.ends = Some((offset, behind.map_or(offset, |(_, last)| last)));
+        behind.map(|(head, _)| head)
+    }
+
+    /// Takes a whole lane out: its records are elsewhere.
+    pub(crate) fn remove(&mut self, id: &LaneId) {
+        self.lanes.remove(id);
+    }
+
+    /// Whether this lane has records.
+    pub(crate) fn contains(&self, id: &LaneId) -> bool {
+        self.lanes.contains_key(id)
+    }
+
     /// Lets the lane go on behind its dead letter; says which record is under way by it.
     pub(crate) fn unblock(&mut self, id: &LaneId) -> Option<i64> {
         let lane = self.lanes.get_mut(id)?;

@@ -1,12 +1,13 @@
 //! The core of delivery: order, retry, dead letters, and what may be committed. A machine without clock, socket or
-//! thread: one [`Machine::handle`], one [`Machine::poll`].
-//! judges what a consumer did.
+//! thread: one [`Machine::handle`], one [`Machine::poll`]. The [`oracle`] judges what a consumer did.
 //!
 //! Through the files, as a record goes: [`Machine`] takes it in; `assign` meets it in its partition (`partition`,
 //! `frontier`, `window`) and puts it into its `lane`; `schedule` says when it is prepared and sent; `settle` takes the
-//! answer, and either tries again (`retry`) or ends it; `commit` makes that durable (`metadata`).
+//! answer, and tries again (`retry`), parks it (`parking`, `park`) or ends it; `breaker` tells an outage from a record that
+//! fails; `commit` makes it all durable (`metadata`).
 
 mod assign;
+mod breaker;
 mod commit;
 mod entry;
 mod frontier;
@@ -16,6 +17,8 @@ mod machine;
 mod metadata;
 pub mod oracle;
 mod output;
+mod park;
+mod parking;
 mod partition;
 mod record;
 mod retry;
@@ -27,6 +30,8 @@ mod window;
 pub use input::{Input, OnDeadLetter, Order, Prepared, Settings};
 pub use machine::Machine;
 pub use metadata::{METADATA_BYTES_MAX, Metadata, MetadataError};
-pub use output::{Commit, CommitOffset, Final, Outcome, Output, PauseReason};
-pub use record::{Answer, AttemptLog, CommitId, Epoch, Key, Partition, Reason, RecordId, Time};
-pub use view::{Load, PartitionView, Stuck};
+pub use output::{Came, Commit, CommitOffset, Discarded, Final, Outcome, Output, PauseReason};
+pub use record::{
+    Answer, AttemptLog, CommitId, Epoch, Held, Key, ParkedAt, ParkedState, Partition, Reason, RecordId, Time,
+};
+pub use view::{Load, Outage, PartitionView, Stuck};

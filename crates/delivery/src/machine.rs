@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
+use crate::breaker::Breaker;
 use crate::commit::Commits;
 use crate::partition::Assigned;
 use crate::retry::Backoff;
@@ -29,6 +30,9 @@ use crate::{Input, Output, Partition, RecordId, Settings, Time};
 ///     window_records_max: 10_000,
 ///     window_bytes_max: 64 << 20,
 ///     patience: Duration::from_secs(30),
+///     park_schedule: [60, 300, 1_800, 7_200, 21_600].map(Duration::from_secs).to_vec(),
+///     give_up_after: Duration::from_secs(72 * 3_600),
+///     parked_keys_max: 100_000,
 ///     backoff_min: Duration::from_millis(100),
 ///     backoff_max: Duration::from_secs(10),
 ///     request_deadline: Duration::from_secs(10),
@@ -41,7 +45,18 @@ use crate::{Input, Output, Partition, RecordId, Settings, Time};
 /// let mut machine = Machine::new(settings, now);
 ///
 /// let (epoch, partition) = (Epoch(1), Partition(0));
-/// machine.handle(now, Input::Assigned { epoch, partition, offset: 40, metadata: String::new(), partitions: 6 });
+/// machine.handle(
+///     now,
+///     Input::Assigned {
+///         epoch,
+///         partition,
+///         offset: 40,
+///         metadata: String::new(),
+///         partitions: 6,
+///         parked: vec![],
+///         held: vec![],
+///     },
+/// );
 /// let id = RecordId { epoch, partition, offset: 40 };
 /// machine.handle(now, Input::Fetched { id, key: Some(b"acme"[..].into()), bytes: 5, record: "a won deal" });
 ///
@@ -61,6 +76,7 @@ use crate::{Input, Output, Partition, RecordId, Settings, Time};
 ///             machine.handle(now, Input::Committed { commit: commit.id });
 ///         }
 ///         Output::Wait { until } => now = until.expect("a commit is due"),
+///         Output::Recall { id } => unreachable!("{id:?}: nothing is parked"),
 ///         Output::Pause { .. } | Output::Resume { .. } | Output::Released { .. } | Output::Drained => {}
 ///     }
 /// }
@@ -85,6 +101,10 @@ pub struct Machine<R> {
     /// Records that wait to be sent.
     pub(crate) prepared: usize,
     pub(crate) in_flight: usize,
+    /// Records of the park that are asked for or under way, and when the next ones of a partition may be.
+    pub(crate) recalled: usize,
+    pub(crate) recalls: BTreeSet<(Time, Partition)>,
+    pub(crate) breaker: Breaker,
     /// How many calls were applied in all.
     pub(crate) applied_total: u64,
     /// Partitions whose reason to pause may have changed since the shell was told.
@@ -122,6 +142,9 @@ impl<R: Clone> Machine<R> {
             preparing: 0,
             prepared: 0,
             in_flight: 0,
+            recalled: 0,
+            recalls: BTreeSet::new(),
+            breaker: Breaker::new(now),
             applied_total: 0,
             pauses: BTreeSet::new(),
             leaving: BTreeSet::new(),
@@ -143,13 +166,22 @@ impl<R: Clone> Machine<R> {
             return;
         }
         match input {
-            Input::Assigned { epoch, partition, offset, metadata, partitions } => {
+            Input::Assigned { epoch, partition, offset, metadata, partitions, parked, held } => {
                 self.assigned(epoch, partition, offset, &metadata, partitions);
+                self.inherit_park(partition, epoch, &parked, held);
             }
             Input::Revoke { partition, deadline } => self.revoke(partition, deadline),
             Input::Lost { partition } => self.forget(partition),
             Input::Drain { deadline } => self.drain(deadline),
             Input::Fetched { id, key, bytes, record } => self.fetched(id, key, bytes, record),
+            Input::Recalled { id, bytes, record, state, attempts } => {
+                self.recalled(id, bytes, record, state, attempts);
+            }
+            Input::RecallFailed { id } => self.recall_failed(id),
+            Input::Redrive { id, key, bytes, record, attempts_total, attempts } => {
+                self.redrive(id, key, bytes, record, attempts_total, attempts);
+            }
+            Input::Discard { id, key } => self.discard(id, key),
             Input::Prepared { id, attempt, outcome } => self.prepared(id, attempt, outcome),
             Input::Answered { id, attempt, answer, log } => self.answered(id, attempt, answer, log),
             Input::Committed { commit } => self.committed(commit),
@@ -168,6 +200,7 @@ impl<R: Clone> Machine<R> {
             .or_else(|| self.next_release())
             .or_else(|| self.next_send())
             .or_else(|| self.next_prepare())
+            .or_else(|| self.next_recall())
             .unwrap_or_else(|| Output::Wait { until: self.next_time() })
     }
 
@@ -181,13 +214,15 @@ impl<R: Clone> Machine<R> {
         let allowed = [self.prepare_from, self.send_from].into_iter().filter(|from| *from > self.now).min();
         let deadline = self.leaving.iter().filter_map(|partition| self.partitions.get(partition)?.leaving);
         let deadline = deadline.map(|leaving| leaving.deadline).min();
-        [rested, allowed, deadline, self.commit_at()].into_iter().flatten().min()
+        let probe = self.breaker.outage().map(|outage| outage.probe_at).filter(|at| *at > self.now);
+        [rested, allowed, deadline, probe, self.recall_at(), self.commit_at()].into_iter().flatten().min()
     }
 
     fn next_pause(&mut self) -> Option<Output<R>> {
         while let Some(partition) = self.pauses.pop_first() {
             let Some(assigned) = self.partitions.get_mut(&partition) else { continue };
-            let reason = assigned.pause_reason(self.window.is_full());
+            let outage = self.breaker.outage().map(|outage| &outage.reason);
+            let reason = assigned.pause_reason(self.window.is_full(), outage);
             if reason == assigned.told || assigned.leaving.is_some() {
                 continue;
             }
@@ -204,6 +239,7 @@ impl<R: Clone> Machine<R> {
     fn check_counts(&self) {
         debug_assert!(self.in_flight <= self.settings.in_flight_max.max(1), "more calls than may be are under way");
         debug_assert_eq!(self.in_flight, self.partitions.values().map(|assigned| assigned.in_flight).sum::<usize>());
+        debug_assert_eq!(self.recalled, self.partitions.values().map(|assigned| assigned.recalled).sum::<usize>());
         debug_assert_eq!(self.preparing, self.partitions.values().map(|assigned| assigned.preparing).sum::<usize>());
         debug_assert_eq!(self.prepared, self.partitions.values().map(|assigned| assigned.to_send.len()).sum::<usize>());
         debug_assert!(self.partitions.values().all(|assigned| assigned.committed <= assigned.frontier.lowest()));
@@ -213,7 +249,13 @@ impl<R: Clone> Machine<R> {
 /// The record that an input is about, if it is about one.
 fn record_of<R>(input: &Input<R>) -> Option<RecordId> {
     match input {
-        Input::Fetched { id, .. } | Input::Prepared { id, .. } | Input::Answered { id, .. } => Some(*id),
+        Input::Fetched { id, .. }
+        | Input::Recalled { id, .. }
+        | Input::RecallFailed { id }
+        | Input::Redrive { id, .. }
+        | Input::Discard { id, .. }
+        | Input::Prepared { id, .. }
+        | Input::Answered { id, .. } => Some(*id),
         Input::Assigned { .. }
         | Input::Revoke { .. }
         | Input::Lost { .. }

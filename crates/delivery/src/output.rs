@@ -1,6 +1,8 @@
 //! All that a consumer can ask for. The shell asks until [`Output::Wait`].
 
-use crate::{AttemptLog, CommitId, Key, Partition, Reason, RecordId, Time};
+use std::time::Duration;
+
+use crate::{AttemptLog, CommitId, Key, ParkedState, Partition, Reason, RecordId, Time};
 
 /// What the machine wants done.
 #[derive(Debug, Clone)]
@@ -26,6 +28,11 @@ pub enum Output<R> {
         maybe_applied: bool,
         /// The record.
         record: R,
+    },
+    /// Read this parked record back, and say [`crate::Input::Recalled`].
+    Recall {
+        /// Which one.
+        id: RecordId,
     },
     /// Make this durable at once: all of it or nothing.
     Commit(Commit<R>),
@@ -64,8 +71,20 @@ pub struct Commit<R> {
     pub id: CommitId,
     /// Where each partition stands.
     pub offsets: Vec<CommitOffset>,
-    /// What became final since the last commit; dead letters go to their topic, all go to the ledger.
+    /// What became final or was parked since the last commit; dead letters and parked records go to their topics, all go to
+    /// the ledger.
     pub finals: Vec<Final<R>>,
+    /// Dead letters that were discarded: their records and holds end.
+    pub discarded: Vec<Discarded>,
+}
+
+/// A dead letter that somebody gave up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discarded {
+    /// Which one.
+    pub id: RecordId,
+    /// Its key.
+    pub key: Option<Key>,
 }
 
 /// Where a partition stands.
@@ -79,7 +98,7 @@ pub struct CommitOffset {
     pub metadata: String,
 }
 
-/// A record whose delivery has ended.
+/// A record that the committed offset may pass: its delivery has ended, or it is parked.
 #[derive(Debug, Clone)]
 pub struct Final<R> {
     /// Which one.
@@ -90,6 +109,8 @@ pub struct Final<R> {
     pub record: R,
     /// What became of it.
     pub outcome: Outcome,
+    /// Where it was before. What lies there ends by this.
+    pub came: Came,
     /// The attempts: the first 3 and the last 20.
     pub attempts: Vec<AttemptLog>,
     /// How many there were.
@@ -109,7 +130,29 @@ pub enum Outcome {
         reason: Reason,
         /// Whether the effect exists all the same (an answer that could not be read).
         applied: bool,
+        /// Whether its key is held behind it.
+        holds: bool,
     },
+    /// It is set aside, and not final.
+    Parked {
+        /// When it is tried again, at the earliest.
+        retry_after: Duration,
+        /// The last failure; of a record behind another one, or one that was redriven, why it waits.
+        reason: Reason,
+        /// What has to be known of it when it is read back.
+        state: ParkedState,
+    },
+}
+
+/// Where a record lay before it became final or was parked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// It came from the topic.
+    Fetched,
+    /// It was parked.
+    Parked,
+    /// It was a dead letter.
+    Redriven,
 }
 
 /// Why a partition is not fetched from.
@@ -117,22 +160,20 @@ pub enum Outcome {
 pub enum PauseReason {
     /// As many records or bytes are under way as may be, or as the commit's metadata has room for.
     Window,
-    /// A record is out of patience; it is still tried. (Parking takes its place.)
+    /// A record is out of patience and cannot be parked: records of this partition wait for each other, or too many keys
+    /// are parked already. It is still tried.
     OutOfPatience {
         /// Which one.
         id: RecordId,
         /// The last failure.
         reason: Reason,
     },
-    /// The system fails for everybody, as far as this record tells: it refuses our credential, or is not what it was said
-    /// to be, or has told us to wait longer than is waited for silently. The record is still tried.
+    /// The system fails for everybody, or refuses everything. One call at a time finds out when that is over.
     Outage {
-        /// Which one.
-        id: RecordId,
         /// The last failure.
         reason: Reason,
     },
-    /// A key is held behind its dead letter. (Parking takes its place.)
+    /// The partition is held behind a dead letter, since its records wait for each other.
     Held {
         /// The dead one.
         id: RecordId,

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use crate::entry::{Entry, StuckBy};
+use crate::entry::Entry;
 use crate::frontier::Frontier;
 use crate::lane::Lanes;
-use crate::{Epoch, Final, Metadata, Partition, PauseReason, RecordId, Time};
+use crate::park::Park;
+use crate::{Discarded, Epoch, Final, Metadata, Partition, PauseReason, Reason, RecordId, Time};
 
 /// How much room the metadata must have again, in records under way, before a partition without room is fetched again.
 const ROOM_AGAIN: usize = 64;
@@ -24,6 +25,9 @@ pub(crate) struct Assigned<R> {
     pub(crate) entries: HashMap<i64, Entry<R>>,
     pub(crate) frontier: Frontier,
     pub(crate) lanes: Lanes,
+    pub(crate) park: Park,
+    /// How many records of the park are asked for, or under way.
+    pub(crate) recalled: usize,
     /// How many records have no lane.
     pub(crate) laneless: usize,
     /// Heads of lanes that wait for their turn.
@@ -51,12 +55,15 @@ pub(crate) struct Assigned<R> {
     /// What is final, and not in a commit yet.
     pub(crate) finals: Vec<Final<R>>,
     pub(crate) finals_bytes: usize,
+    /// Dead letters that were given up, and are not in a commit yet.
+    pub(crate) discarded: Vec<Discarded>,
     pub(crate) committing: Option<Committing<R>>,
 
-    /// Failing records that keep it from being fetched.
+    /// Failing records that people are shown, and those of them that keep it from being fetched.
     pub(crate) stuck: BTreeSet<i64>,
-    /// Dead letters that hold their key.
-    pub(crate) held: BTreeSet<i64>,
+    pub(crate) unparkable: BTreeSet<i64>,
+    /// The dead letter that holds it, where records wait for each other.
+    pub(crate) held: Option<i64>,
     /// The metadata has no room.
     pub(crate) cramped: bool,
     /// It does nothing any more, for this reason.
@@ -73,6 +80,7 @@ pub(crate) struct Committing<R> {
     pub(crate) ceiling: i64,
     pub(crate) finals: Vec<Final<R>>,
     pub(crate) finals_bytes: usize,
+    pub(crate) discarded: Vec<Discarded>,
     /// It is the last one of a partition that leaves.
     pub(crate) closing: bool,
 }
@@ -97,6 +105,8 @@ impl<R> Assigned<R> {
             entries: HashMap::new(),
             frontier: Frontier::fresh(committed),
             lanes: Lanes::default(),
+            park: Park::default(),
+            recalled: 0,
             laneless: 0,
             to_prepare: VecDeque::new(),
             to_send: VecDeque::new(),
@@ -113,9 +123,11 @@ impl<R> Assigned<R> {
             committed,
             finals: Vec::new(),
             finals_bytes: 0,
+            discarded: Vec::new(),
             committing: None,
             stuck: BTreeSet::new(),
-            held: BTreeSet::new(),
+            unparkable: BTreeSet::new(),
+            held: None,
             cramped: false,
             halted: None,
             told: None,
@@ -175,24 +187,24 @@ impl<R> Assigned<R> {
     }
 
     /// Why nothing is fetched from it, the gravest reason first.
-    pub(crate) fn pause_reason(&self, window_full: bool) -> Option<PauseReason> {
+    ///
+    /// An outage by itself is none: fetching goes on until as much is under way as may be, so that a key that works is not
+    /// kept from showing it by others that do not.
+    pub(crate) fn pause_reason(&self, window_full: bool, outage: Option<&Reason>) -> Option<PauseReason> {
         if let Some(reason) = &self.halted {
             return Some(reason.clone());
         }
-        if let Some(offset) = self.held.first() {
-            return Some(PauseReason::Held { id: self.id(*offset) });
+        if let Some(dead) = self.held {
+            return Some(PauseReason::Held { id: self.id(dead) });
         }
-        if let Some((offset, failing)) = self.stuck.first().and_then(|offset| {
+        if let Some((offset, failing)) = self.unparkable.first().and_then(|offset| {
             let failing = self.entries.get(offset)?.failing.as_ref()?;
             Some((*offset, failing))
         }) {
-            let (id, reason) = (self.id(offset), failing.reason.clone());
-            return Some(match failing.stuck {
-                Some(StuckBy::Outage) => PauseReason::Outage { id, reason },
-                Some(StuckBy::Patience) | None => PauseReason::OutOfPatience { id, reason },
-            });
+            return Some(PauseReason::OutOfPatience { id: self.id(offset), reason: failing.reason.clone() });
         }
-        (window_full || self.cramped).then_some(PauseReason::Window)
+        let full = window_full || self.cramped;
+        full.then(|| outage.map_or(PauseReason::Window, |reason| PauseReason::Outage { reason: reason.clone() }))
     }
 
     /// The ceiling that is durable, or was asked to be.

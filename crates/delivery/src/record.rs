@@ -67,6 +67,41 @@ pub struct AttemptLog {
     pub excerpt: String,
 }
 
+/// What has to be known of a parked record when it is read back. Durations are as of that time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ParkedState {
+    /// How long ago it failed first; nothing, if it only waits behind another one.
+    pub failing_for: Duration,
+    /// How many attempts of the park schedule were made.
+    pub steps: u32,
+    /// How many attempts were made in all.
+    pub attempts_total: u32,
+    /// Whether one of them may have been applied.
+    pub maybe_applied: bool,
+}
+
+/// A parked record, as the next owner of its partition finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedAt {
+    /// Its offset in the topic that it came from.
+    pub offset: i64,
+    /// Its key.
+    pub key: Option<Key>,
+    /// When it is to be tried again, from now; nothing, if that is over.
+    pub retry_after: Duration,
+    /// Whether an earlier owner may have tried it since it was written there: its time had come, by any clock.
+    pub maybe_tried: bool,
+}
+
+/// A dead letter that holds its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The offset of the dead letter in the topic that it came from.
+    pub offset: i64,
+    /// The key; none with [`crate::Order::Partition`], where the whole partition is held.
+    pub key: Option<Key>,
+}
+
 /// What the answer to a call means: DESIGN.md, "What an answer means".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {

@@ -29,7 +29,8 @@ impl Backoff {
         self.max / 2 + self.up_to(self.max / 2)
     }
 
-    fn up_to(&mut self, bound: Duration) -> Duration {
+    /// Anything up to this.
+    pub(crate) fn up_to(&mut self, bound: Duration) -> Duration {
         let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
         let drawn = (u128::from(self.draw()) * (u128::from(nanos) + 1)) >> 64;
         Duration::from_nanos(u64::try_from(drawn).unwrap_or(nanos))

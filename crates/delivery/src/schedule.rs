@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use crate::entry::Stage;
 use crate::lane::LaneId;
 use crate::machine::Machine;
-use crate::{Output, Partition};
+use crate::{Came, Output, Partition};
 
 impl<R: Clone> Machine<R> {
     /// A record came to the head of its lane: it goes as far as it may.
@@ -22,7 +22,7 @@ impl<R: Clone> Machine<R> {
             // The old owner's call may still be under way, and reach the system after a later record's.
             entry.stage = Stage::Resting;
             self.timers.push(Reverse((assigned.unknown_until, id)));
-        } else if offset >= assigned.ceiling {
+        } else if offset >= assigned.ceiling && entry.came == Came::Fetched {
             entry.stage = Stage::AtCeiling;
             assigned.at_ceiling.push_back(offset);
             self.commits.dirty.insert(partition);
@@ -33,14 +33,21 @@ impl<R: Clone> Machine<R> {
     }
 
     /// Queues a record for its next step: to be prepared or, where there is a request that has to be sent again, sent.
+    ///
+    /// During an outage one that has not failed goes first: it may be of a key that works.
     pub(crate) fn queue(&mut self, partition: Partition, offset: i64) {
+        let probing = self.breaker.outage().is_some();
         let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| assigned.is_working()) else {
             return;
         };
         let Some(entry) = assigned.entries.get_mut(&offset) else { return };
         if entry.needs_preparing() {
             entry.stage = Stage::ToPrepare;
-            assigned.to_prepare.push_back(offset);
+            if probing && entry.failing.is_none() {
+                assigned.to_prepare.push_front(offset);
+            } else {
+                assigned.to_prepare.push_back(offset);
+            }
             self.want_prepare_turn(partition);
         } else {
             self.queue_send(partition, offset);
@@ -83,7 +90,7 @@ impl<R: Clone> Machine<R> {
 
     /// The next record to prepare. Prepared ahead are at most as many as may be in flight.
     pub(crate) fn next_prepare(&mut self) -> Option<Output<R>> {
-        if self.now < self.prepare_from || self.preparing + self.prepared >= self.in_flight_max() {
+        if self.now < self.prepare_from || self.preparing + self.prepared >= self.allowed() {
             return None;
         }
         while let Some(partition) = self.prepare_ring.pop_front() {
@@ -107,7 +114,7 @@ impl<R: Clone> Machine<R> {
 
     /// The next request to send.
     pub(crate) fn next_send(&mut self) -> Option<Output<R>> {
-        if self.now < self.send_from || self.in_flight >= self.in_flight_max() || !self.may_repeat_one_more() {
+        if self.now < self.send_from || self.in_flight >= self.allowed() || !self.may_repeat_one_more() {
             return None;
         }
         while let Some(partition) = self.send_ring.pop_front() {
@@ -148,7 +155,8 @@ impl<R: Clone> Machine<R> {
         let Some(entry) = assigned.entries.get(&offset) else {
             return Err(format!("offset {offset} was to be sent, and is not there"));
         };
-        if offset >= assigned.ceiling {
+        // What comes out of the park is known to the next owner by the time of its schedule.
+        if offset >= assigned.ceiling && entry.came == Came::Fetched {
             return Err(format!("offset {offset} was to be sent at the send ceiling {}", assigned.ceiling));
         }
         let lane = LaneId::of(self.settings.order, entry.key.as_ref());
@@ -176,6 +184,11 @@ impl<R: Clone> Machine<R> {
 
     fn repeats_max(&self) -> usize {
         self.settings.repeats_max.max(self.in_flight_max() + 1)
+    }
+
+    /// How many calls may be under way now: less while an outage is found out about, and after it.
+    fn allowed(&self) -> usize {
+        self.breaker.allowed(self.now, self.in_flight_max())
     }
 
     fn in_flight_max(&self) -> usize {

@@ -3,21 +3,27 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
+use crate::breaker::{PROBE_EVERY_MAX, Refusal};
 use crate::entry::{Entry, Failing, Stage, StuckBy};
 use crate::lane::LaneId;
 use crate::machine::Machine;
-use crate::{Answer, AttemptLog, Final, OnDeadLetter, Outcome, Prepared, Reason, RecordId, Time};
+use crate::park::ParkLane;
+use crate::partition::Assigned;
+use crate::{Answer, AttemptLog, Came, Final, OnDeadLetter, Order, Outcome, Prepared, Reason, RecordId, Time};
+
+/// Within so long everything that failed in an outage is tried again when that is over.
+const SOON: Duration = Duration::from_secs(1);
 
 /// How a record failed that is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failure {
-    /// Retried; out of patience, it pauses its partition.
+    /// Retried; out of patience, it is parked if the operation works for others.
     Transient,
     /// Retried; out of patience, it is dead.
     Conflict,
     /// Retried; out of patience, it is dead if the operation works for others, and else like a transient one.
     AbsentOrForbidden,
-    /// Retried, and pauses its partition at once: it is not this record's fault.
+    /// Retried, and nothing else is called meanwhile: it is not this record's fault.
     Outage,
 }
 
@@ -43,7 +49,7 @@ impl<R: Clone> Machine<R> {
                 self.queue_send(id.partition, id.offset);
             }
             Prepared::Skip => self.finish(id, Outcome::Skipped),
-            Prepared::Refused(reason) => self.finish(id, Outcome::Dead { reason, applied: false }),
+            Prepared::Refused(reason) => drop(self.refuse(id, reason)),
             Prepared::NotNow(answer, log) => self.not_now(id, answer, log),
         }
     }
@@ -57,7 +63,7 @@ impl<R: Clone> Machine<R> {
             }
             Answer::Refused(reason) => {
                 self.count_attempt(id, log);
-                self.finish(id, Outcome::Dead { reason, applied: false });
+                self.refuse(id, reason);
             }
             Answer::Conflict(reason) => self.fail(id, Failure::Conflict, reason, log),
             Answer::AbsentOrForbidden(reason) => self.fail(id, Failure::AbsentOrForbidden, reason, log),
@@ -85,24 +91,29 @@ impl<R: Clone> Machine<R> {
         self.in_flight -= 1;
         match answer {
             Answer::Applied => {
-                self.applied_total += 1;
                 self.count_attempt(id, log);
                 self.finish(id, Outcome::Done);
+                self.worked();
             }
             Answer::AppliedUnreadable(reason) => {
-                self.applied_total += 1;
                 self.count_attempt(id, log);
-                self.finish(id, Outcome::Dead { reason, applied: true });
+                self.bury(id, reason, true);
+                self.worked();
             }
             Answer::Refused(reason) => {
                 self.count_attempt(id, log);
-                self.finish(id, Outcome::Dead { reason, applied: false });
+                if self.refuse(id, reason) {
+                    self.heard();
+                }
             }
             Answer::Throttled { retry_after } => {
                 self.send_from = self.send_from.max(self.now.after(retry_after));
                 self.wait_as_told(id, retry_after);
             }
-            Answer::Conflict(reason) => self.fail(id, Failure::Conflict, reason, log),
+            Answer::Conflict(reason) => {
+                self.fail(id, Failure::Conflict, reason, log);
+                self.heard();
+            }
             Answer::AbsentOrForbidden(reason) => self.fail(id, Failure::AbsentOrForbidden, reason, log),
             Answer::NotApplied(reason) => self.fail(id, Failure::Transient, reason, log),
             Answer::Unknown(reason) => {
@@ -120,65 +131,177 @@ impl<R: Clone> Machine<R> {
         entry.count_attempt(log);
     }
 
+    /// An effect was confirmed: the system works.
+    fn worked(&mut self) {
+        self.applied_total += 1;
+        if self.breaker.worked(self.now) {
+            self.outage_over();
+        }
+    }
+
+    /// The system answered, though not with an effect: it is there.
+    fn heard(&mut self) {
+        if self.breaker.answered(self.now) {
+            self.outage_over();
+        }
+    }
+
+    /// What failed in the outage does not wait for the long times that had come to.
+    fn outage_over(&mut self) {
+        self.pauses.extend(self.partitions.keys());
+        let soon = self.now.after(SOON);
+        let timers = std::mem::take(&mut self.timers).into_vec();
+        for Reverse((at, id)) in timers {
+            let failed = self.entry(id).is_some_and(|entry| entry.failing.is_some());
+            let at = if failed && at > soon { self.now.after(self.backoff.up_to(SOON)) } else { at };
+            if let Some(failing) = self.entry(id).and_then(|entry| entry.failing.as_mut()) {
+                failing.retry_at = at;
+            }
+            self.timers.push(Reverse((at, id)));
+        }
+    }
+
+    /// The request can never be accepted, as far as this answer tells. True if the record is dead by it.
+    fn refuse(&mut self, id: RecordId, reason: Reason) -> bool {
+        let (now, applied) = (self.now, self.applied_total);
+        let Some(entry) = self.entry(id) else { return false };
+        let first = !entry.failing.as_ref().is_some_and(|failing| failing.refused);
+        let refusal = self.breaker.refused(first);
+        if refusal == Refusal::Buried {
+            self.bury(id, reason, false);
+            return true;
+        }
+        let wait = self.backoff.probe();
+        let Some(entry) = self.entry(id) else { return false };
+        let failing = failing(entry, now, applied);
+        failing.refused = true;
+        failing.reason = reason.clone();
+        failing.retry_at = now.after(wait);
+        failing.stuck = Some(StuckBy::Outage);
+        self.note_stuck(id);
+        if refusal == Refusal::Flood {
+            let detail =
+                format!("too much is refused to be the records' fault, at last {}: {}", reason.code, reason.detail);
+            self.note_outage(Reason { code: "flood".to_owned(), detail });
+        }
+        self.rest(id);
+        false
+    }
+
+    /// The system fails for everybody, as far as can be told now.
+    fn note_outage(&mut self, reason: Reason) {
+        let probes = self.breaker.outage().map_or(1, |outage| outage.probes);
+        let wait = self.backoff.after(probes).min(PROBE_EVERY_MAX);
+        self.breaker.open(self.now, reason, self.now.after(wait));
+        self.pauses.extend(self.partitions.keys());
+    }
+
     /// The system named a time before which nobody calls. The record waits its turn; no attempt is counted.
     fn wait_as_told(&mut self, id: RecordId, retry_after: Duration) {
         if retry_after > self.settings.retry_after_max {
             let detail = format!("told to wait {} s", retry_after.as_secs());
             let reason = Reason { code: "throttled".to_owned(), detail };
             let (now, applied) = (self.now, self.applied_total);
-            let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
-            let Some(entry) = assigned.entries.get_mut(&id.offset) else { return };
+            let Some(entry) = self.entry(id) else { return };
             let failing = failing(entry, now, applied);
-            failing.reason = reason;
+            failing.reason = reason.clone();
             failing.retry_at = now.after(retry_after);
             failing.stuck = Some(StuckBy::Outage);
-            assigned.stuck.insert(id.offset);
-            self.pauses.insert(id.partition);
+            self.note_stuck(id);
+            self.note_outage(reason);
         }
         self.queue(id.partition, id.offset);
     }
 
-    /// An attempt failed: the record is tried again, or has come to its end.
+    /// An attempt failed: the record is tried again, is parked, or has come to its end.
     fn fail(&mut self, id: RecordId, failure: Failure, reason: Reason, log: AttemptLog) {
         let (now, applied, patience) = (self.now, self.applied_total, self.settings.patience);
-        let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
-        let Some(entry) = assigned.entries.get_mut(&id.offset) else { return };
+        let closed_at = self.breaker.closed_at();
+        let Some(entry) = self.entry(id) else { return };
         entry.count_attempt(log);
-        let failing = failing(entry, now, applied);
+        let came = entry.came;
+        let failing = failing(entry, now, entry.before.map_or(applied, |before| before.applied));
         failing.failures = failing.failures.saturating_add(1);
         failing.conflict_since = if failure == Failure::Conflict { failing.conflict_since.or(Some(now)) } else { None };
+        failing.reason = reason.clone();
+        let first = failing.failures == 1;
+        // Only the head of a lane is sent, so that what was applied since is another key's.
+        let worked_since_first = applied > failing.applied_before_first;
+        let worked_since_last = applied > std::mem::replace(&mut failing.applied_before_last, applied);
+        let conflict_since = failing.conflict_since;
+        // Nobody's patience is tried by an outage.
+        let impatient = now.since(failing.since.max(closed_at)) >= patience;
 
-        let impatient = now.since(failing.since) >= patience;
-        let dead = match failure {
-            Failure::Conflict => failing.conflict_since.is_some_and(|since| now.since(since) >= patience),
-            // Only the head of a lane is sent, so that what was applied since is another key's.
-            Failure::AbsentOrForbidden => impatient && applied > failing.applied_before,
-            Failure::Transient | Failure::Outage => false,
-        };
-        if dead {
-            let reason = match failure {
-                Failure::Conflict => conflict(&reason, patience),
-                Failure::Transient | Failure::AbsentOrForbidden | Failure::Outage => reason,
-            };
-            self.finish(id, Outcome::Dead { reason, applied: false });
+        match failure {
+            Failure::Conflict if conflict_since.is_some_and(|since| now.since(since) >= patience) => {
+                self.bury(id, conflict(&reason, patience), false);
+            }
+            Failure::AbsentOrForbidden if impatient && worked_since_first => self.bury(id, reason, false),
+            Failure::Transient if came == Came::Parked || (impatient && worked_since_last) => {
+                self.give_up_or_park(id, reason.clone(), came == Came::Fetched || worked_since_last, impatient);
+                self.suspect(first, reason);
+            }
+            Failure::Transient | Failure::AbsentOrForbidden => {
+                self.retry(id, impatient.then_some(StuckBy::Patience), impatient);
+                self.suspect(first, reason);
+            }
+            Failure::Conflict => self.retry(id, None, impatient),
+            Failure::Outage => {
+                self.retry(id, Some(StuckBy::Outage), true);
+                self.note_outage(reason);
+            }
+        }
+    }
+
+    /// A record that fails while the operation works for others waits aside, or has waited for long enough.
+    fn give_up_or_park(&mut self, id: RecordId, reason: Reason, worked: bool, impatient: bool) {
+        let (now, give_up_after, order) = (self.now, self.settings.give_up_after, self.settings.order);
+        let Some(entry) = self.entry(id) else { return };
+        let failing_for = entry.failing_for(now);
+        let (lane, parked) = (ParkLane::of(order, entry.key.as_ref(), id.offset), entry.came == Came::Parked);
+        if worked && failing_for >= give_up_after {
+            self.bury(id, given_up(&reason, failing_for), false);
+        } else if parked || self.may_park(id.partition, &lane) {
+            self.park(id, reason, worked);
+        } else {
+            self.retry(id, Some(StuckBy::Patience), impatient);
+            if let Some(assigned) = self.partitions.get_mut(&id.partition) {
+                assigned.unparkable.insert(id.offset);
+                self.pauses.insert(id.partition);
+            }
+        }
+    }
+
+    /// Takes note of a failure that may be everybody's.
+    fn suspect(&mut self, first: bool, reason: Reason) {
+        if self.breaker.failed(first) || self.breaker.outage().is_some() {
+            self.note_outage(reason);
+        }
+    }
+
+    /// Lets a failing record be tried again after a while.
+    fn retry(&mut self, id: RecordId, stuck: Option<StuckBy>, impatient: bool) {
+        let Some(failures) = self.entry(id).and_then(|entry| entry.failing.as_ref()).map(|failing| failing.failures)
+        else {
             return;
-        }
-
-        let stuck = match failure {
-            Failure::Outage => Some(StuckBy::Outage),
-            Failure::Conflict => None,
-            Failure::Transient | Failure::AbsentOrForbidden => impatient.then_some(StuckBy::Patience),
         };
-        // A record that is stuck stays so until its end: it is not let go by failing in another way.
-        failing.stuck = stuck.or(failing.stuck);
-        failing.reason = reason;
-        failing.retry_at =
-            now.after(if impatient { self.backoff.probe() } else { self.backoff.after(failing.failures) });
-        if failing.stuck.is_some() {
-            assigned.stuck.insert(id.offset);
-            self.pauses.insert(id.partition);
+        let wait = if impatient { self.backoff.probe() } else { self.backoff.after(failures) };
+        let retry_at = self.now.after(wait);
+        if let Some(failing) = self.entry(id).and_then(|entry| entry.failing.as_mut()) {
+            failing.retry_at = retry_at;
+            // A record that is stuck stays so until its end: it is not let go by failing in another way.
+            failing.stuck = stuck.or(failing.stuck);
         }
+        self.note_stuck(id);
         self.rest(id);
+    }
+
+    fn note_stuck(&mut self, id: RecordId) {
+        let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
+        let failing = assigned.entries.get(&id.offset).and_then(|entry| entry.failing.as_ref());
+        if failing.is_some_and(|failing| failing.stuck.is_some()) {
+            assigned.stuck.insert(id.offset);
+        }
     }
 
     /// Lets a failing record wait for its next attempt.
@@ -190,39 +313,94 @@ impl<R: Clone> Machine<R> {
         self.timers.push(Reverse((failing.retry_at, id)));
     }
 
+    /// A record cannot be delivered: a dead letter.
+    pub(crate) fn bury(&mut self, id: RecordId, reason: Reason, applied: bool) {
+        let order = self.settings.order;
+        let Some(entry) = self.entry(id) else { return };
+        let keyed = match order {
+            Order::Key => entry.key.is_some(),
+            Order::Partition => true,
+            Order::None => false,
+        };
+        let holds = keyed && self.settings.on_dead_letter == OnDeadLetter::Hold;
+        self.finish(id, Outcome::Dead { reason, applied, holds });
+    }
+
     /// A record has come to its end: it leaves its lane, and waits for the commit that makes it durable.
     pub(crate) fn finish(&mut self, id: RecordId, outcome: Outcome) {
+        let (order, now) = (self.settings.order, self.now);
+        let Some(entry) = self.take_out(id) else { return };
         let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
-        let Some(entry) = assigned.entries.remove(&id.offset) else { return };
+        let successor = entry.successor;
+        let (dead, holds) = match &outcome {
+            Outcome::Dead { holds, .. } => (true, *holds),
+            Outcome::Done | Outcome::Skipped | Outcome::Parked { .. } => (false, false),
+        };
+        let parks = holds && order == Order::Key;
+        let park_lane = ParkLane::of(order, entry.key.as_ref(), id.offset);
+        if entry.came == Came::Parked {
+            assigned.park.end(park_lane.clone(), id.offset, now, dead);
+        }
+        match LaneId::of(order, entry.key.as_ref()) {
+            Some(lane) if parks => {
+                assigned.lanes.remove(&lane);
+                assigned.park.hold(park_lane, id.offset);
+            }
+            Some(lane) => {
+                // Nothing is done on hope: behind a dead letter the lane goes on when that is durable, if it does at all.
+                assigned.lanes.leave(&lane, successor, dead);
+                if holds {
+                    assigned.held = Some(id.offset);
+                    self.pauses.insert(id.partition);
+                }
+                if !assigned.park.is_empty() && !assigned.lanes.contains(&lane) {
+                    assigned.park.note_live(&park_lane, false);
+                }
+            }
+            None => assigned.laneless -= 1,
+        }
+        if !assigned.park.is_empty() || entry.came == Came::Parked {
+            self.plan_recalls(id.partition);
+        }
+        self.record_final(id, entry, outcome);
+        if parks {
+            self.park_behind(id.partition, successor);
+        } else if let Some(successor) = successor.filter(|_| !dead) {
+            self.begin(id.partition, successor);
+        }
+    }
+
+    pub(crate) fn entry(&mut self, id: RecordId) -> Option<&mut Entry<R>> {
+        self.partitions.get_mut(&id.partition)?.entries.get_mut(&id.offset)
+    }
+
+    /// Takes a record out of what is under way; it is still in its lane.
+    pub(crate) fn take_out(&mut self, id: RecordId) -> Option<Entry<R>> {
+        let assigned: &mut Assigned<R> = self.partitions.get_mut(&id.partition)?;
+        let entry = assigned.entries.remove(&id.offset)?;
         assigned.frontier.finish(id.offset);
         assigned.begun -= usize::from(entry.begun);
         assigned.bytes -= entry.bytes;
-        assigned.finals_bytes += entry.bytes;
-        if assigned.stuck.remove(&id.offset) | assigned.measure_room() {
+        assigned.stuck.remove(&id.offset);
+        if assigned.unparkable.remove(&id.offset) | assigned.measure_room() {
             self.pauses.insert(id.partition);
         }
-
-        // Nothing is done on hope: behind a dead letter the lane goes on when that is durable, if it does at all.
-        let dead = matches!(outcome, Outcome::Dead { .. });
-        let lane = LaneId::of(self.settings.order, entry.key.as_ref());
-        if let Some(lane) = &lane {
-            assigned.lanes.leave(lane, entry.successor, dead);
-            if dead && self.settings.on_dead_letter == OnDeadLetter::Hold {
-                assigned.held.insert(id.offset);
-                self.pauses.insert(id.partition);
-            }
-        } else {
-            assigned.laneless -= 1;
-        }
-        let attempts_total = entry.attempts_total();
-        let Entry { key, record, attempts, .. } = entry;
-        assigned.finals.push(Final { id, key, record, outcome, attempts, attempts_total });
-        self.commits.note_final(id.partition, self.settings.window_records_max, assigned.leaving.is_some());
-
-        if let Some(successor) = entry.successor.filter(|_| !dead) {
-            self.begin(id.partition, successor);
+        if entry.came == Came::Parked {
+            assigned.recalled -= 1;
+            self.recalled -= 1;
         }
         self.want_prepare_turn(id.partition);
+        Some(entry)
+    }
+
+    /// Has the next commit make durable what became of a record.
+    pub(crate) fn record_final(&mut self, id: RecordId, entry: Entry<R>, outcome: Outcome) {
+        let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
+        let attempts_total = entry.attempts_total();
+        let Entry { key, record, attempts, came, bytes, .. } = entry;
+        assigned.finals_bytes += bytes;
+        assigned.finals.push(Final { id, key, record, outcome, came, attempts, attempts_total });
+        self.commits.note_final(id.partition, self.settings.window_records_max, assigned.leaving.is_some());
     }
 }
 
@@ -232,8 +410,10 @@ fn failing<R>(entry: &mut Entry<R>, now: Time, applied_before: u64) -> &mut Fail
         Box::new(Failing {
             since: now,
             conflict_since: None,
-            applied_before,
+            applied_before_first: applied_before,
+            applied_before_last: applied_before,
             failures: 0,
+            refused: false,
             reason: Reason { code: String::new(), detail: String::new() },
             retry_at: now,
             stuck: None,
@@ -244,4 +424,10 @@ fn failing<R>(entry: &mut Entry<R>, now: Time, applied_before: u64) -> &mut Fail
 fn conflict(last: &Reason, patience: Duration) -> Reason {
     let detail = format!("in conflict for {} s, at last {}: {}", patience.as_secs(), last.code, last.detail);
     Reason { code: "conflict".to_owned(), detail }
+}
+
+fn given_up(last: &Reason, failing_for: Duration) -> Reason {
+    let hours = failing_for.as_secs() / 3_600;
+    let detail = format!("given up after {hours} h of failures, at last {}: {}", last.code, last.detail);
+    Reason { code: "given-up".to_owned(), detail }
 }

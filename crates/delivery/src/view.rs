@@ -25,6 +25,25 @@ pub struct Load {
     pub buffered_records: usize,
     /// Their bytes.
     pub buffered_bytes: usize,
+    /// Records that are parked, with those that are under way from there.
+    pub parked_records: usize,
+    /// Keys with such records, or held behind a dead letter.
+    pub parked_keys: usize,
+    /// Keys that are held behind a dead letter.
+    pub held_keys: usize,
+}
+
+/// A system that fails for everybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// The last failure.
+    pub reason: Reason,
+    /// For how long.
+    pub lasting: Duration,
+    /// When the next call finds out whether it is over.
+    pub probe_at: Time,
+    /// How many have found that it is not.
+    pub probes: u32,
 }
 
 /// Where a partition stands.
@@ -52,7 +71,7 @@ pub struct PartitionView {
     pub leaving: bool,
 }
 
-/// A record that keeps its partition from being fetched. It is still tried.
+/// A record that fails for longer than it should, or not by its own fault. It is still tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stuck {
     /// Which one.
@@ -85,7 +104,30 @@ impl<R> Machine<R> {
             resting: self.timers.len(),
             buffered_records: self.window.records(),
             buffered_bytes: self.window.bytes(),
+            parked_records: self.partitions.values().map(|assigned| assigned.park.records()).sum(),
+            parked_keys: self.parked_keys(),
+            held_keys: self
+                .partitions
+                .values()
+                .map(|assigned| assigned.park.held() + usize::from(assigned.held.is_some()))
+                .sum(),
         }
+    }
+
+    /// Lanes that are parked or held, in all partitions.
+    pub(crate) fn parked_keys(&self) -> usize {
+        self.partitions.values().map(|assigned| assigned.park.lanes()).sum()
+    }
+
+    /// Whether the system fails for everybody.
+    #[must_use]
+    pub fn outage(&self) -> Option<Outage> {
+        self.breaker.outage().map(|open| Outage {
+            reason: open.reason.clone(),
+            lasting: self.now.since(open.since),
+            probe_at: open.probe_at,
+            probes: open.probes,
+        })
     }
 
     /// Where each partition stands, in their order.
@@ -97,14 +139,14 @@ impl<R> Machine<R> {
             frontier: assigned.frontier.lowest(),
             fetched_to: assigned.frontier.next(),
             send_ceiling: assigned.ceiling,
-            paused: assigned.pause_reason(self.window.is_full()),
+            paused: assigned.pause_reason(self.window.is_full(), self.breaker.outage().map(|outage| &outage.reason)),
             oldest_unfinished: assigned.frontier.oldest(),
             fingerprint_before: assigned.fingerprint_before,
             leaving: assigned.leaving.is_some(),
         })
     }
 
-    /// The records that keep their partition from being fetched, in order of partition and offset.
+    /// The records that fail for longer than they should, in order of partition and offset.
     #[must_use]
     pub fn stuck(&self) -> Vec<Stuck> {
         let stuck = self.partitions.values().flat_map(|assigned| {

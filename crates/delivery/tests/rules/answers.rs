@@ -43,25 +43,38 @@ fn an_unknown_outcome_is_sent_again_as_it_was_until_the_end() {
 }
 
 #[test]
-fn out_of_patience_pauses_the_partition_and_is_still_tried() {
+fn out_of_patience_without_a_sign_that_the_operation_works_is_shown_and_still_tried() {
     let mut c = Bench::one_partition();
     c.fetch([(0, "acme"), (1, "globex"), (2, "globex")]);
     let attempts = fail_for(&mut c, 0, &status(503), secs(60));
     assert!((8..80).contains(&attempts), "{attempts} attempts in a minute");
     let (id, why) = (c.id(0, 0), reason("http-503"));
-    assert_eq!(c.paused_by(), Some(&PauseReason::OutOfPatience { id, reason: why.clone() }));
-
     let stuck = c.machine.stuck();
     assert_eq!((stuck.len(), stuck[0].id, stuck[0].attempts as usize), (1, id, attempts));
     assert_eq!((stuck[0].key.as_deref(), &stuck[0].reason), (Some(&b"acme"[..]), &why));
     assert!(stuck[0].retry_at > c.now && !stuck[0].outage);
+    assert_eq!((c.paused_by(), c.parked_offsets()), (None, vec![]));
 
     c.answer(1, status(201));
-    assert_eq!(c.sent(), [2]); // what was fetched already goes on
     c.advance(secs(10));
     c.answer(0, status(201));
-    assert_eq!(c.paused_by(), None);
     assert!(c.machine.stuck().is_empty());
+}
+
+#[test]
+fn out_of_patience_pauses_a_partition_whose_records_wait_for_each_other() {
+    let mut c = Bench::with(|settings| settings.order = tieline_delivery::Order::Partition);
+    c.assign(1, 0, "");
+    c.fetch([(0, "acme"), (1, "globex")]);
+    for second in 0..60 {
+        c.fetch_from(1, second, "acme");
+        for (partition, offset) in c.sent_of_all() {
+            c.answer_of(partition, offset, status(if partition == 0 { 503 } else { 201 }));
+        }
+        c.advance(secs(1));
+    }
+    let (id, reason) = (c.id(0, 0), reason("http-503"));
+    assert_eq!(c.paused_by(), Some(&PauseReason::OutOfPatience { id, reason }));
 }
 
 #[test]
@@ -69,7 +82,7 @@ fn a_conflict_that_lasts_is_dead() {
     let mut c = Bench::one_partition();
     c.fetch([(0, "acme"), (1, "acme")]);
     fail_for(&mut c, 0, &status(409), secs(60));
-    let Some((0, Outcome::Dead { reason, applied: false })) = c.finals.first() else { panic!("{:?}", c.finals) };
+    let Some((0, Outcome::Dead { reason, applied: false, .. })) = c.finals.first() else { panic!("{:?}", c.finals) };
     assert_eq!(reason.code, "conflict");
     assert!(reason.detail.contains("http-409"), "{}", reason.detail);
     assert_eq!(c.sends.last(), Some(&(1, 1, false)));
@@ -92,14 +105,14 @@ fn absent_is_dead_only_if_the_operation_works_for_another_key() {
     alone.fetch([(0, "acme")]);
     fail_for(&mut alone, 0, &status(404), secs(60));
     assert!(alone.finals.is_empty());
-    assert!(matches!(alone.paused_by(), Some(PauseReason::OutOfPatience { .. })));
+    assert_eq!(alone.machine.stuck().len(), 1);
 
     let mut c = Bench::one_partition();
     c.fetch([(0, "acme"), (1, "globex")]);
     c.answer(0, status(404));
     c.answer(1, status(201));
     fail_for(&mut c, 0, &status(404), secs(60));
-    assert_eq!(c.finals[1], (0, Outcome::Dead { reason: reason("http-404"), applied: false }));
+    assert_eq!(c.finals[1], (0, Outcome::Dead { reason: reason("http-404"), applied: false, holds: false }));
 }
 
 #[test]
@@ -109,12 +122,12 @@ fn a_refused_credential_is_an_outage_at_once_and_never_a_dead_letter() {
         c.fetch([(0, "acme")]);
         c.answer(0, status(code));
         let why = reason(&format!("http-{code}"));
-        assert_eq!(c.paused_by(), Some(&PauseReason::Outage { id: c.id(0, 0), reason: why }));
+        assert_eq!(c.machine.outage().expect("an outage").reason, why);
         fail_for(&mut c, 0, &status(code), secs(600));
         assert!(c.finals.is_empty() && c.machine.stuck()[0].outage);
         c.advance(secs(10));
         c.answer(0, status(201));
-        assert_eq!(c.paused_by(), None);
+        assert_eq!(c.machine.outage(), None);
     }
 }
 
@@ -139,13 +152,13 @@ fn a_retry_after_beyond_what_is_waited_for_silently_is_an_outage() {
     let mut c = Bench::with(|settings| settings.retry_after_max = secs(60));
     c.fetch([(0, "acme")]);
     c.answer(0, Answer::Throttled { retry_after: secs(61) });
-    let Some(PauseReason::Outage { reason, .. }) = c.paused_by() else { panic!("{:?}", c.paused_by()) };
+    let reason = c.machine.outage().expect("an outage").reason;
     assert_eq!((reason.code.as_str(), reason.detail.as_str()), ("throttled", "told to wait 61 s"));
     c.sent();
     c.advance(secs(61));
     assert_eq!(c.sent(), [0]);
     c.answer(0, status(201));
-    assert_eq!(c.paused_by(), None);
+    assert_eq!(c.machine.outage(), None);
 }
 
 #[test]
@@ -154,7 +167,7 @@ fn an_effect_whose_answer_cannot_be_read_is_a_dead_letter_that_says_so() {
     c.fetch([(0, "acme")]);
     c.answer(0, Answer::AppliedUnreadable(reason("contract")));
     c.advance(secs(1));
-    assert_eq!(c.finals, [(0, Outcome::Dead { reason: reason("contract"), applied: true })]);
+    assert_eq!(c.finals, [(0, Outcome::Dead { reason: reason("contract"), applied: true, holds: false })]);
     assert_eq!(c.committed(), 1);
 }
 

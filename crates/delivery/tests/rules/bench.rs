@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tieline_delivery::{
-    Answer, AttemptLog, Commit, CommitId, Epoch, Input, Machine, Metadata, OnDeadLetter, Order, Outcome, Output,
-    Partition, PauseReason, Prepared, Reason, RecordId, Settings, Time,
+    Answer, AttemptLog, Commit, CommitId, Epoch, Held, Input, Machine, Metadata, OnDeadLetter, Order, Outcome, Output,
+    ParkedAt, ParkedState, Partition, PauseReason, Prepared, Reason, RecordId, Settings, Time,
 };
 
 pub struct Bench {
@@ -28,6 +28,14 @@ pub struct Bench {
     pub pauses_told: usize,
     pub released: Vec<i32>,
     pub drained: bool,
+    /// What the next assignment finds parked and held.
+    pub parked: Vec<ParkedAt>,
+    pub holds: Vec<Held>,
+    /// Parked records that were asked back since this was asked last; they are there at once unless the test says otherwise.
+    pub recalls: Vec<i64>,
+    pub recalls_by_itself: bool,
+    /// What was written of parked records last, and when, by offset.
+    pub states: BTreeMap<i64, (Time, ParkedState, Vec<AttemptLog>)>,
 }
 
 pub fn secs(secs: u64) -> Duration {
@@ -47,6 +55,9 @@ pub fn settings() -> Settings {
         window_records_max: 1_000,
         window_bytes_max: 1 << 20,
         patience: secs(30),
+        park_schedule: vec![secs(60), secs(300), secs(1_800)],
+        give_up_after: secs(10 * 3_600),
+        parked_keys_max: 100,
         backoff_min: millis(100),
         backoff_max: secs(10),
         request_deadline: secs(5),
@@ -97,6 +108,11 @@ impl Bench {
             pauses_told: 0,
             released: Vec::new(),
             drained: false,
+            parked: Vec::new(),
+            holds: Vec::new(),
+            recalls: Vec::new(),
+            recalls_by_itself: true,
+            states: BTreeMap::new(),
         }
     }
 
@@ -112,17 +128,35 @@ impl Bench {
         Self::with(|_| {})
     }
 
+    /// Has the operation worked before, in a partition of its own; nothing of that is left to see.
+    pub fn proven(mut self) -> Self {
+        self.assign(9, 0, "");
+        self.fetch_from(9, 0, "proof");
+        self.pump();
+        self.answer_of(9, 0, status(201));
+        self.advance(secs(1));
+        self.sent.clear();
+        self.sends.clear();
+        self.prepared.clear();
+        self.commits.clear();
+        self.finals.clear();
+        self
+    }
+
     pub fn assign(&mut self, partition: i32, offset: i64, metadata: &str) {
         let epoch = self.next_epoch;
         self.next_epoch += 1;
         self.epochs.insert(partition, epoch);
         self.committed.insert(partition, (offset, metadata.to_owned()));
+        let (parked, held) = (std::mem::take(&mut self.parked), std::mem::take(&mut self.holds));
         self.input(Input::Assigned {
             epoch: Epoch(epoch),
             partition: Partition(partition),
             offset,
             metadata: metadata.to_owned(),
             partitions: 6,
+            parked,
+            held,
         });
     }
 
@@ -190,10 +224,45 @@ impl Bench {
             for offset in &asked.offsets {
                 self.committed.insert(offset.partition.0, (offset.offset, offset.metadata.clone()));
             }
+            for end in &asked.finals {
+                if let Outcome::Parked { state, .. } = &end.outcome {
+                    self.states.insert(end.id.offset, (self.now, *state, end.attempts.clone()));
+                }
+            }
             self.finals.extend(asked.finals.iter().map(|end| (end.id.offset, end.outcome.clone())));
         }
         let input = if made { Input::Committed { commit } } else { Input::CommitFailed { commit } };
         self.machine.handle(self.now, input);
+    }
+
+    /// A parked record as it was written.
+    pub fn recalled(&self, id: RecordId) -> Input<i64> {
+        let (at, mut state, attempts) = self.states.get(&id.offset).cloned().unwrap_or_default();
+        state.failing_for += self.now.since(at);
+        Input::Recalled { id, bytes: 100, record: id.offset, state, attempts }
+    }
+
+    pub fn redrive(&mut self, offset: i64, key: &str) {
+        let (id, key) = (self.id(0, offset), (!key.is_empty()).then(|| key.as_bytes().into()));
+        self.input(Input::Redrive { id, key, bytes: 100, record: offset, attempts_total: 1, attempts: vec![log()] });
+    }
+
+    pub fn discard(&mut self, offset: i64, key: &str) {
+        let (id, key) = (self.id(0, offset), (!key.is_empty()).then(|| key.as_bytes().into()));
+        self.input(Input::Discard { id, key });
+    }
+
+    /// Has another key succeed, at this offset, so that the operation is known to work.
+    pub fn works_for_another(&mut self, offset: i64) {
+        self.fetch_from(0, offset, &format!("other {offset}"));
+        assert!(self.sent().contains(&offset));
+        self.answer(offset, status(201));
+    }
+
+    /// What was parked, in the order of the commits.
+    pub fn parked_offsets(&self) -> Vec<i64> {
+        let parked = |(offset, outcome): &(i64, Outcome)| matches!(outcome, Outcome::Parked { .. }).then_some(*offset);
+        self.finals.iter().filter_map(parked).collect()
     }
 
     /// Lets time pass, and has everything done that falls due meanwhile.
@@ -222,6 +291,12 @@ impl Bench {
                     self.attempts.insert((id.partition.0, record), attempt);
                     self.sent.push((id.partition.0, record));
                     self.sends.push((record, attempt, maybe_applied));
+                }
+                Output::Recall { id } => {
+                    self.recalls.push(id.offset);
+                    if self.recalls_by_itself {
+                        self.machine.handle(self.now, self.recalled(id));
+                    }
                 }
                 Output::Commit(commit) => {
                     let id = commit.id;

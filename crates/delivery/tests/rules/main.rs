@@ -6,5 +6,7 @@ mod bench;
 mod commits;
 mod leaving;
 mod order;
+mod outage;
+mod parking;
 mod takeover;
 mod window;

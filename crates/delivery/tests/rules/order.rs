@@ -93,7 +93,7 @@ fn a_busy_key_does_not_starve_another() {
 
 #[test]
 fn behind_a_dead_letter_the_key_goes_on_once_that_is_durable() {
-    let mut c = Bench::one_partition();
+    let mut c = Bench::one_partition().proven();
     c.commits_by_itself = false;
     c.prepare_as(0, Prepared::Refused(reason("unmappable")));
     c.fetch([(0, "acme"), (1, "acme")]);
@@ -102,26 +102,56 @@ fn behind_a_dead_letter_the_key_goes_on_once_that_is_durable() {
     assert!(c.sent().is_empty()); // asked for, but not durable: after a crash now, 0 would be tried again
     c.commit_is_made(true);
     assert_eq!(c.sent(), [1]);
-    assert_eq!(c.finals, [(0, Outcome::Dead { reason: reason("unmappable"), applied: false })]);
+    assert_eq!(c.finals, [(0, Outcome::Dead { reason: reason("unmappable"), applied: false, holds: false })]);
 }
 
 #[test]
-fn hold_keeps_the_key_behind_its_dead_letter_and_lets_the_others_go() {
-    let mut c = Bench::with(|settings| settings.on_dead_letter = OnDeadLetter::Hold);
+fn hold_parks_the_key_behind_its_dead_letter_and_lets_the_others_go() {
+    let mut c = Bench::with(|settings| settings.on_dead_letter = OnDeadLetter::Hold).proven();
     c.fetch([(0, "acme"), (1, "acme"), (2, "globex")]);
     c.answer(0, status(422));
     c.answer(2, status(201));
     c.sent();
-    c.fetch([(3, "acme"), (4, "globex")]); // fetched before the pause reached the fetcher
+    c.fetch([(3, "acme"), (4, "globex")]);
     c.advance(secs(100));
     assert_eq!(c.sent(), [4]);
+    c.answer(4, status(201));
+    c.advance(secs(1));
+    assert_eq!((c.paused_by(), c.committed(), c.parked_offsets()), (None, 5, vec![1, 3]));
+    assert_eq!((c.machine.load().held_keys, c.machine.load().parked_records), (1, 2));
+}
+
+#[test]
+fn hold_pauses_a_partition_whose_records_wait_for_each_other() {
+    let change = |settings: &mut tieline_delivery::Settings| {
+        settings.order = tieline_delivery::Order::Partition;
+        settings.on_dead_letter = OnDeadLetter::Hold;
+    };
+    let mut c = Bench::with(change).proven();
+    c.fetch([(0, "acme"), (1, "globex")]);
+    c.answer(0, status(422));
+    c.advance(secs(100));
     assert_eq!(c.paused_by(), Some(&PauseReason::Held { id: c.id(0, 0) }));
-    assert_eq!(c.committed(), 1);
+    assert_eq!(c.sent(), [0]);
+    c.discard(0, "acme");
+    c.advance(secs(1));
+    assert_eq!((c.sent(), c.paused_by()), (vec![1], None));
+
+    // Again, and now the dead letter is delivered after all, before what waits behind it.
+    c.answer(1, status(422));
+    c.fetch([(2, "acme")]);
+    c.advance(secs(1));
+    c.redrive(1, "globex");
+    assert_eq!(c.sent(), [1]);
+    c.answer(1, status(201));
+    assert_eq!((c.sent(), c.paused_by()), (vec![2], None));
+    c.advance(secs(1));
+    assert_eq!(c.committed(), 2);
 }
 
 #[test]
 fn hold_does_not_hold_what_has_no_key() {
-    let mut c = Bench::with(|settings| settings.on_dead_letter = OnDeadLetter::Hold);
+    let mut c = Bench::with(|settings| settings.on_dead_letter = OnDeadLetter::Hold).proven();
     c.fetch([(0, ""), (1, "")]);
     c.answer(0, status(422));
     c.answer(1, status(201));

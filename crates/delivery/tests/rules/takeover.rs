@@ -106,6 +106,8 @@ fn an_assignment_older_than_the_one_at_hand_is_stale() {
         offset: 0,
         metadata: String::new(),
         partitions: 6,
+        parked: Vec::new(),
+        held: Vec::new(),
     });
     c.answer(0, status(201));
     c.advance(secs(1));

@@ -1,0 +1,328 @@
+//! What is parked of a partition: an index, since the records themselves lie in a topic.
+//!
+//! A lane is a key, or a record that waits alone. Its records come up in the order of their offsets, one after another, and
+//! while one is under way or a dead letter holds the lane, none does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{Key, Order, ParkedAt, Time};
+
+/// What is parked together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ParkLane {
+    /// All records of a key.
+    Key(Key),
+    /// One record: of no key, or where records do not wait for each other.
+    Alone(i64),
+}
+
+impl ParkLane {
+    pub(crate) fn of(order: Order, key: Option<&Key>, offset: i64) -> Self {
+        match (order, key) {
+            (Order::Key | Order::Partition, Some(key)) => Self::Key(key.clone()),
+            (Order::Key | Order::Partition, None) | (Order::None, _) => Self::Alone(offset),
+        }
+    }
+}
+
+/// The parked records of a lane.
+#[derive(Debug, Default)]
+struct Parked {
+    /// Those that are not under way.
+    offsets: BTreeSet<i64>,
+    /// The one that was asked for, or is under way.
+    recalled: Option<i64>,
+    /// The dead letter that holds the lane.
+    held: Option<i64>,
+    /// The first one is not tried before.
+    retry_at: Time,
+    /// How many calls had been applied in all when the first one was parked.
+    applied_before: u64,
+    /// How many of its records are not durable yet as they stand here.
+    unwritten: usize,
+    /// An earlier owner may have tried what is below this.
+    unknown_below: i64,
+    /// Live records of its key are under way: they are older, or it is none's turn yet.
+    live: bool,
+}
+
+impl Parked {
+    fn next(&self) -> Option<(Time, i64)> {
+        let may = self.recalled.is_none() && self.held.is_none() && self.unwritten == 0 && !self.live;
+        self.offsets.first().filter(|_| may).map(|offset| (self.retry_at, *offset))
+    }
+
+    fn is_over(&self) -> bool {
+        self.offsets.is_empty() && self.recalled.is_none() && self.held.is_none() && self.unwritten == 0
+    }
+}
+
+/// All that is parked of a partition.
+#[derive(Debug, Default)]
+pub(crate) struct Park {
+    lanes: BTreeMap<ParkLane, Parked>,
+    /// The lanes with a record that may come up, by the time at which it may.
+    due: BTreeSet<(Time, ParkLane)>,
+    /// The lanes of the records that were asked for, or are under way.
+    recalled: BTreeMap<i64, ParkLane>,
+    records: usize,
+    held: usize,
+}
+
+impl Park {
+    /// Takes over what an earlier owner has parked.
+    pub(crate) fn inherit(&mut self, lane: ParkLane, parked: &ParkedAt, now: Time) {
+        self.change(lane, |lane| {
+            let first = lane.offsets.first().is_none_or(|first| parked.offset < *first);
+            lane.offsets.insert(parked.offset);
+            if first {
+                lane.retry_at = now.after(parked.retry_after);
+            }
+            // Only the first one has a time of its own; those behind it come up when it is done.
+            let tried = if first { parked.maybe_tried } else { lane.unknown_below > i64::MIN };
+            let last = lane.offsets.last().map_or(i64::MIN, |last| last + 1);
+            lane.unknown_below = if tried { last } else { i64::MIN };
+        });
+    }
+
+    /// Holds a lane behind a dead letter.
+    pub(crate) fn hold(&mut self, lane: ParkLane, dead: i64) {
+        self.change(lane, |lane| lane.held = Some(dead));
+    }
+
+    /// Lets a lane go that this dead letter holds. It goes on when [`Park::written`] says that this is durable.
+    pub(crate) fn unhold(&mut self, lane: ParkLane, dead: i64, now: Time) {
+        self.change(lane, |lane| {
+            lane.unwritten += 1;
+            if lane.held == Some(dead) {
+                lane.held = None;
+                lane.retry_at = now;
+            }
+        });
+    }
+
+    /// Parks a record. It counts from when [`Park::written`] says that it is durable.
+    pub(crate) fn put(&mut self, lane: ParkLane, offset: i64, retry_at: Time, applied: u64) {
+        self.recalled.remove(&offset);
+        self.change(lane, |lane| {
+            lane.held = lane.held.filter(|dead| *dead != offset);
+            lane.recalled = lane.recalled.filter(|recalled| *recalled != offset);
+            if lane.offsets.first().is_none_or(|first| offset < *first) {
+                lane.retry_at = retry_at;
+                lane.applied_before = applied;
+            }
+            lane.offsets.insert(offset);
+            lane.unwritten += 1;
+        });
+    }
+
+    /// A record that was put, or has ended, is durable so.
+    pub(crate) fn written(&mut self, lane: ParkLane) {
+        self.change(lane, |lane| lane.unwritten = lane.unwritten.saturating_sub(1));
+    }
+
+    /// The first record that may come up by now is asked for.
+    pub(crate) fn recall(&mut self, now: Time) -> Option<i64> {
+        let (at, lane) = self.due.first()?.clone();
+        if at > now {
+            return None;
+        }
+        let mut recalled = None;
+        self.change(lane.clone(), |lane| {
+            recalled = lane.offsets.pop_first();
+            lane.recalled = recalled;
+        });
+        self.recalled.extend(recalled.map(|offset| (offset, lane)));
+        recalled
+    }
+
+    /// A record that was asked for cannot be had before this.
+    pub(crate) fn recall_failed(&mut self, lane: ParkLane, offset: i64, retry_at: Time) {
+        self.recalled.remove(&offset);
+        self.change(lane, |lane| {
+            if lane.recalled == Some(offset) {
+                lane.recalled = None;
+                lane.offsets.insert(offset);
+                lane.retry_at = retry_at;
+            }
+        });
+    }
+
+    /// A recalled record is final: the next one may come up; if that is to be `durable` first, when it is written.
+    pub(crate) fn end(&mut self, lane: ParkLane, offset: i64, now: Time, durable: bool) {
+        self.recalled.remove(&offset);
+        self.change(lane, |lane| {
+            lane.unwritten += usize::from(durable);
+            if lane.recalled == Some(offset) {
+                lane.recalled = None;
+                lane.retry_at = now;
+            }
+        });
+    }
+
+    /// Whether a live record of this lane has to be parked behind what is there.
+    pub(crate) fn blocks(&self, lane: &ParkLane) -> bool {
+        self.lanes.get(lane).is_some_and(|parked| !parked.offsets.is_empty() || parked.held.is_some())
+    }
+
+    /// Notes whether live records of this lane are under way.
+    pub(crate) fn note_live(&mut self, lane: &ParkLane, live: bool) {
+        if self.lanes.get(lane).is_some_and(|parked| parked.live != live) {
+            self.change(lane.clone(), |parked| parked.live = live);
+        }
+    }
+
+    /// Whether this record is parked, or under way from there.
+    pub(crate) fn contains(&self, lane: &ParkLane, offset: i64) -> bool {
+        self.lanes.get(lane).is_some_and(|parked| parked.offsets.contains(&offset) || parked.recalled == Some(offset))
+    }
+
+    /// Whether an earlier owner may have tried this record.
+    pub(crate) fn is_unknown(&self, lane: &ParkLane, offset: i64) -> bool {
+        self.lanes.get(lane).is_some_and(|parked| offset < parked.unknown_below)
+    }
+
+    /// How many calls had been applied in all when the first record of this lane was parked.
+    pub(crate) fn applied_before(&self, lane: &ParkLane) -> u64 {
+        self.lanes.get(lane).map_or(0, |parked| parked.applied_before)
+    }
+
+    /// The lane of a record that was asked for.
+    pub(crate) fn lane_of_recalled(&self, offset: i64) -> Option<ParkLane> {
+        self.recalled.get(&offset).cloned()
+    }
+
+    /// Whether anything of this lane is parked or held.
+    pub(crate) fn has(&self, lane: &ParkLane) -> bool {
+        self.lanes.contains_key(lane)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
+    /// When the next record may come up.
+    pub(crate) fn next_at(&self) -> Option<Time> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Records that are parked, with those under way from there.
+    pub(crate) fn records(&self) -> usize {
+        self.records
+    }
+
+    /// Lanes that a dead letter holds.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Changes a lane, and keeps what is counted and what is due true.
+    fn change(&mut self, id: ParkLane, change: impl FnOnce(&mut Parked)) {
+        let lane =
+            self.lanes.entry(id.clone()).or_insert_with(|| Parked { unknown_below: i64::MIN, ..Parked::default() });
+        let count = |lane: &Parked| lane.offsets.len() + usize::from(lane.recalled.is_some());
+        let (due, records, held) = (lane.next(), count(lane), lane.held.is_some());
+        change(lane);
+        self.records = self.records - records + count(lane);
+        self.held = self.held - usize::from(held) + usize::from(lane.held.is_some());
+        let next = lane.next();
+        if lane.is_over() {
+            self.lanes.remove(&id);
+        }
+        if let Some((at, _)) = due {
+            self.due.remove(&(at, id.clone()));
+        }
+        if let Some((at, _)) = next {
+            self.due.insert((at, id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn lane() -> ParkLane {
+        ParkLane::Key(b"acme"[..].into())
+    }
+
+    fn at(secs: u64) -> Time {
+        Time(Duration::from_secs(secs))
+    }
+
+    fn parked(offset: i64, secs: u64, maybe_tried: bool) -> ParkedAt {
+        ParkedAt { offset, key: None, retry_after: Duration::from_secs(secs), maybe_tried }
+    }
+
+    #[test]
+    fn records_come_up_in_order_when_the_one_before_is_durable() {
+        let mut park = Park::default();
+        park.put(lane(), 3, at(60), 0);
+        park.put(lane(), 7, at(0), 0);
+        assert_eq!(park.recall(at(100)), None); // not durable yet
+        park.written(lane());
+        park.written(lane());
+        assert_eq!((park.recall(at(59)), park.recall(at(60)), park.recall(at(60))), (None, Some(3), None));
+        assert!(park.blocks(&lane()));
+        park.end(lane(), 3, at(61), false);
+        assert_eq!(park.recall(at(61)), Some(7));
+        assert!(!park.blocks(&lane())); // what comes now waits for it in memory
+        park.end(lane(), 7, at(62), false);
+        assert_eq!((park.lanes(), park.records(), park.next_at()), (0, 0, None));
+    }
+
+    #[test]
+    fn a_held_lane_waits_and_a_redriven_record_comes_first() {
+        let mut park = Park::default();
+        park.hold(lane(), 3);
+        park.put(lane(), 7, at(0), 0);
+        park.written(lane());
+        assert_eq!(park.recall(at(100)), None);
+        park.put(lane(), 3, at(0), 0);
+        assert_eq!(park.recall(at(100)), None);
+        park.written(lane());
+        assert_eq!((park.recall(at(100)), park.held()), (Some(3), 0));
+    }
+
+    #[test]
+    fn behind_a_dead_letter_that_was_discarded_the_lane_goes_on_when_that_is_durable() {
+        let mut park = Park::default();
+        park.hold(lane(), 3);
+        park.put(lane(), 7, at(0), 0);
+        park.written(lane());
+        park.unhold(lane(), 3, at(1));
+        assert_eq!(park.recall(at(100)), None);
+        park.written(lane());
+        assert_eq!(park.recall(at(100)), Some(7));
+    }
+
+    #[test]
+    fn what_an_earlier_owner_may_have_tried_is_the_whole_lane_or_nothing_of_it() {
+        for tried in [true, false] {
+            for order in [[3, 7], [7, 3]] {
+                let mut park = Park::default();
+                for offset in order {
+                    park.inherit(lane(), &parked(offset, 0, tried || offset == 7), at(0));
+                }
+                assert_eq!((park.is_unknown(&lane(), 3), park.is_unknown(&lane(), 7)), (tried, tried), "{order:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn live_records_of_the_key_come_first() {
+        let mut park = Park::default();
+        park.put(lane(), 3, at(0), 0);
+        park.written(lane());
+        park.note_live(&lane(), true);
+        assert_eq!(park.recall(at(1)), None);
+        park.note_live(&lane(), false);
+        assert_eq!(park.recall(at(1)), Some(3));
+    }
+}

@@ -1,0 +1,318 @@
+//! How a record whose key fails is set aside, comes up again, and is held or let go.
+//!
+//! What is parked is durable in a topic, in the commit that passes it; the machine has an index of it (`park`). A record
+//! comes up alone: the next one of its lane follows when it is final, and live records of its key are parked behind them
+//! until all are done.
+
+use std::time::Duration;
+
+use crate::entry::{Before, Entry};
+use crate::lane::{LaneId, Place};
+use crate::machine::Machine;
+use crate::park::ParkLane;
+use crate::partition::Assigned;
+use crate::{
+    AttemptLog, Came, Discarded, Epoch, Final, Held, Key, Order, Outcome, Output, ParkedAt, ParkedState, Partition,
+    Reason, RecordId, Time,
+};
+
+/// Of the calls that may be under way, the part that parked records may take: they come beside live work, not before it.
+const RECALLED_PART: usize = 4;
+
+impl<R: Clone> Machine<R> {
+    /// Takes over what an earlier owner has parked and holds.
+    pub(crate) fn inherit_park(&mut self, partition: Partition, epoch: Epoch, parked: &[ParkedAt], held: Vec<Held>) {
+        let (order, now) = (self.settings.order, self.now);
+        let unknown_until = now.after(self.settings.request_deadline);
+        let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| assigned.epoch == epoch) else {
+            return;
+        };
+        for one in parked {
+            assigned.park.inherit(ParkLane::of(order, one.key.as_ref(), one.offset), one, now);
+        }
+        if !parked.is_empty() {
+            assigned.unknown_until = unknown_until;
+        }
+        for Held { offset, key } in held {
+            match (order, key) {
+                (Order::Key, Some(key)) => assigned.park.hold(ParkLane::Key(key), offset),
+                (Order::Partition, _) => {
+                    assigned.held = Some(offset);
+                    assigned.lanes.block(LaneId::Whole);
+                }
+                // They were held under another order, and wait for nothing in this one.
+                (Order::Key, None) | (Order::None, _) => {}
+            }
+        }
+        self.plan_recalls(partition);
+    }
+
+    /// Whether a record of this lane may be parked.
+    pub(crate) fn may_park(&self, partition: Partition, lane: &ParkLane) -> bool {
+        let there = self.partitions.get(&partition).is_some_and(|assigned| assigned.park.has(lane));
+        let room = there || self.parked_keys() < self.settings.parked_keys_max;
+        self.settings.order != Order::Partition && !self.settings.park_schedule.is_empty() && room
+    }
+
+    /// Parks a failing record, and all of its lane behind it. `worked` says whether the operation works for others: only
+    /// then the attempt counts.
+    pub(crate) fn park(&mut self, id: RecordId, reason: Reason, worked: bool) {
+        let Some(entry) = self.entry(id) else { return };
+        let steps = match &entry.before {
+            Some(before) => before.state.steps.saturating_add(u32::from(worked)),
+            None => 0,
+        };
+        let behind = entry.successor;
+        let wait = self.park_wait(steps);
+        self.set_aside(id, wait, steps, reason);
+        self.park_behind(id.partition, behind);
+    }
+
+    /// Parks a record that was just fetched behind those of its key that are parked.
+    pub(crate) fn park_fetched(&mut self, id: RecordId, entry: Entry<R>) {
+        let (now, order, applied) = (self.now, self.settings.order, self.applied_total);
+        let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
+        assigned.frontier.finish(id.offset);
+        assigned.park.put(ParkLane::of(order, entry.key.as_ref(), id.offset), id.offset, now, applied);
+        let state = ParkedState { maybe_applied: entry.maybe_applied, ..ParkedState::default() };
+        self.record_final(id, entry, Outcome::Parked { retry_after: Duration::ZERO, reason: behind(), state });
+    }
+
+    /// Parks these records of a lane, one behind another, without a call.
+    pub(crate) fn park_behind(&mut self, partition: Partition, mut next: Option<i64>) {
+        while let Some(offset) = next {
+            let Some(id) = self.partitions.get(&partition).map(|assigned| assigned.id(offset)) else { return };
+            next = self.entry(id).and_then(|entry| entry.successor);
+            self.set_aside(id, Duration::ZERO, 0, behind());
+        }
+    }
+
+    /// Moves one record from its lane into the park. It waits there from when the next commit is durable.
+    pub(crate) fn set_aside(&mut self, id: RecordId, wait: Duration, steps: u32, reason: Reason) {
+        let (now, order, applied) = (self.now, self.settings.order, self.applied_total);
+        let Some(entry) = self.take_out(id) else { return };
+        let state = ParkedState {
+            failing_for: entry.failing_for(now),
+            steps,
+            attempts_total: entry.attempts_total(),
+            maybe_applied: entry.maybe_applied,
+        };
+        let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
+        match LaneId::of(order, entry.key.as_ref()) {
+            // The whole lane goes; those behind are set aside too.
+            Some(lane) => assigned.lanes.remove(&lane),
+            None => assigned.laneless -= 1,
+        }
+        assigned.park.put(ParkLane::of(order, entry.key.as_ref(), id.offset), id.offset, now.after(wait), applied);
+        self.plan_recalls(id.partition);
+        self.record_final(id, entry, Outcome::Parked { retry_after: wait, reason, state });
+    }
+
+    /// How long a parked record waits before this attempt of its schedule: those that were parked together do not come
+    /// again together.
+    fn park_wait(&mut self, steps: u32) -> Duration {
+        let schedule = &self.settings.park_schedule;
+        let step = usize::try_from(steps).unwrap_or(usize::MAX).min(schedule.len().saturating_sub(1));
+        let wait = schedule.get(step).copied().unwrap_or_default();
+        wait + self.backoff.up_to(wait / 10)
+    }
+
+    /// The next parked record that is to come up. None during an outage, unless it is the one that finds out.
+    pub(crate) fn next_recall(&mut self) -> Option<Output<R>> {
+        if self.recall_at()? > self.now {
+            return None;
+        }
+        while let Some((at, partition)) = self.recalls.first().copied().filter(|(at, _)| *at <= self.now) {
+            self.recalls.remove(&(at, partition));
+            let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| assigned.is_working()) else {
+                continue;
+            };
+            let Some(offset) = assigned.park.recall(self.now) else { continue };
+            let id = assigned.id(offset);
+            assigned.recalled += 1;
+            self.recalled += 1;
+            self.plan_recalls(partition);
+            return Some(Output::Recall { id });
+        }
+        None
+    }
+
+    /// When the next parked record may come up: live work goes before it.
+    pub(crate) fn recall_at(&self) -> Option<Time> {
+        let (at, _) = self.recalls.first()?;
+        let allowed = self.settings.in_flight_max.div_ceil(RECALLED_PART);
+        if self.recalled >= allowed.max(1) || self.window.is_full() {
+            return None;
+        }
+        let Some(outage) = self.breaker.outage() else { return Some(*at) };
+        let idle = self.in_flight + self.preparing + self.prepared + self.recalled == 0;
+        idle.then(|| (*at).max(outage.probe_at))
+    }
+
+    /// Notes when the next parked record of a partition may come up.
+    pub(crate) fn plan_recalls(&mut self, partition: Partition) {
+        self.recalls.retain(|(_, other)| *other != partition);
+        let assigned = self.partitions.get(&partition).filter(|assigned| assigned.is_working());
+        if let Some(at) = assigned.and_then(|assigned| assigned.park.next_at()) {
+            self.recalls.insert((at, partition));
+        }
+    }
+
+    /// A parked record is there: it is the head of its lane.
+    pub(crate) fn recalled(
+        &mut self,
+        id: RecordId,
+        bytes: usize,
+        record: R,
+        state: ParkedState,
+        attempts: Vec<AttemptLog>,
+    ) {
+        let (order, now) = (self.settings.order, self.now);
+        let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
+        let asked = assigned.park.lane_of_recalled(id.offset).filter(|_| !assigned.entries.contains_key(&id.offset));
+        let Some(lane) = asked else {
+            self.stale_inputs += 1;
+            return;
+        };
+        if !assigned.is_working() {
+            return; // It lies there still, for whoever comes next.
+        }
+        let key = match &lane {
+            ParkLane::Key(key) => Some(key.clone()),
+            ParkLane::Alone(_) => None,
+        };
+        let before = Before { state, at: now, applied: assigned.park.applied_before(&lane) };
+        let mut entry = Entry::recalled(key, bytes, record, before, attempts, Came::Parked);
+        entry.maybe_applied |= assigned.park.is_unknown(&lane, id.offset);
+        let place = match LaneId::of(order, entry.key.as_ref()) {
+            Some(lane) => assigned.lanes.join(lane, id.offset),
+            None => {
+                assigned.laneless += 1;
+                Place::Head
+            }
+        };
+        assigned.bytes += bytes;
+        assigned.entries.insert(id.offset, entry);
+        if self.window.take(bytes) {
+            self.pauses.extend(self.partitions.keys());
+        }
+        match place {
+            Place::Head => self.begin(id.partition, id.offset),
+            Place::Behind(before) => self.follow(id, before),
+            Place::Blocked => {}
+        }
+    }
+
+    /// A parked record could not be read back: it waits as after a failure.
+    pub(crate) fn recall_failed(&mut self, id: RecordId) {
+        let retry_at = self.now.after(self.backoff.probe());
+        let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
+        let asked = assigned.park.lane_of_recalled(id.offset).filter(|_| !assigned.entries.contains_key(&id.offset));
+        let Some(lane) = asked else {
+            self.stale_inputs += 1;
+            return;
+        };
+        assigned.recalled -= 1;
+        self.recalled -= 1;
+        assigned.park.recall_failed(lane, id.offset, retry_at);
+        self.plan_recalls(id.partition);
+    }
+
+    /// A dead letter is to be delivered again: it is parked first in its lane, and due.
+    pub(crate) fn redrive(
+        &mut self,
+        id: RecordId,
+        key: Option<Key>,
+        bytes: usize,
+        record: R,
+        attempts_total: u32,
+        attempts: Vec<AttemptLog>,
+    ) {
+        let (order, now, applied) = (self.settings.order, self.now, self.applied_total);
+        let Some(assigned) = self.partitions.get_mut(&id.partition).filter(|assigned| assigned.is_working()) else {
+            return;
+        };
+        let lane = ParkLane::of(order, key.as_ref(), id.offset);
+        if assigned.park.contains(&lane, id.offset) || assigned.entries.contains_key(&id.offset) {
+            return; // It is under way already.
+        }
+        let state = ParkedState { attempts_total, ..ParkedState::default() };
+        let before = Before { state, at: now, applied };
+        let entry = Entry::recalled(key, bytes, record, before, attempts, Came::Redriven);
+        if order == Order::Partition {
+            self.redrive_in_place(id, entry);
+            return;
+        }
+        self.window.take(bytes);
+        let live = LaneId::of(order, entry.key.as_ref()).is_some_and(|lane| assigned.lanes.contains(&lane));
+        assigned.park.put(lane.clone(), id.offset, now, applied);
+        assigned.park.note_live(&lane, live);
+        self.plan_recalls(id.partition);
+        let reason = Reason { code: "redriven".to_owned(), detail: "redriven from the dead letters".to_owned() };
+        self.record_final(id, entry, Outcome::Parked { retry_after: Duration::ZERO, reason, state });
+    }
+
+    /// Where records wait for each other, nothing is parked: the dead letter goes before those that wait behind it.
+    fn redrive_in_place(&mut self, id: RecordId, mut entry: Entry<R>) {
+        let holds = |assigned: &&mut Assigned<R>| assigned.held == Some(id.offset);
+        let Some(assigned) = self.partitions.get_mut(&id.partition).filter(holds) else { return };
+        self.window.take(entry.bytes);
+        assigned.held = None;
+        entry.successor = assigned.lanes.join_first(LaneId::Whole, id.offset);
+        assigned.bytes += entry.bytes;
+        assigned.entries.insert(id.offset, entry);
+        self.pauses.insert(id.partition);
+        self.begin(id.partition, id.offset);
+    }
+
+    /// A dead letter was given up: what it holds goes on.
+    pub(crate) fn discard(&mut self, id: RecordId, key: Option<Key>) {
+        let (order, now) = (self.settings.order, self.now);
+        let Some(assigned) = self.partitions.get_mut(&id.partition).filter(|assigned| assigned.is_working()) else {
+            return;
+        };
+        if order != Order::Partition {
+            assigned.park.unhold(ParkLane::of(order, key.as_ref(), id.offset), id.offset, now);
+        }
+        assigned.discarded.push(Discarded { id, key });
+        self.commits.dirty.insert(id.partition);
+        self.plan_recalls(id.partition);
+    }
+
+    /// A commit made these durable: what waited for that may come up.
+    pub(crate) fn park_written(&mut self, partition: Partition, finals: &[Final<R>], discarded: &[Discarded]) {
+        let order = self.settings.order;
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return };
+        for ended in finals {
+            if waits_for_commit(ended) {
+                assigned.park.written(ParkLane::of(order, ended.key.as_ref(), ended.id.offset));
+            }
+        }
+        let mut go_on = None;
+        for Discarded { id, key } in discarded {
+            if order != Order::Partition {
+                assigned.park.written(ParkLane::of(order, key.as_ref(), id.offset));
+            } else if assigned.held.take_if(|dead| *dead == id.offset).is_some() {
+                go_on = assigned.lanes.unblock(&LaneId::Whole);
+                self.pauses.insert(partition);
+            }
+        }
+        self.plan_recalls(partition);
+        if let Some(head) = go_on {
+            self.begin(partition, head);
+        }
+    }
+}
+
+/// Whether a lane of the park waits until this is durable.
+fn waits_for_commit<R>(ended: &Final<R>) -> bool {
+    match ended.outcome {
+        Outcome::Parked { .. } => true,
+        Outcome::Dead { .. } => ended.came == Came::Parked,
+        Outcome::Done | Outcome::Skipped => false,
+    }
+}
+
+fn behind() -> Reason {
+    Reason { code: "behind".to_owned(), detail: "an earlier record of its key is parked or held".to_owned() }
+}

@@ -1,0 +1,280 @@
+//! Parking: a key whose record fails while others go through is set aside, and comes up again in order.
+
+use tieline_delivery::{Came, Held, OnDeadLetter, Order, Outcome, ParkedAt, ParkedState};
+
+use crate::bench::{Bench, millis, reason, secs, status};
+
+/// Has the record fail, and other keys succeed, until its patience has ended.
+fn fail_beside_others(c: &mut Bench, offset: i64, answer: u16) {
+    let end = c.now.after(secs(60));
+    let mut other = 1_000 * (offset + 1) + i64::try_from(c.finals.len()).unwrap();
+    while c.now < end && !c.parked_offsets().contains(&offset) {
+        if c.sent().contains(&offset) {
+            c.answer(offset, status(answer));
+        }
+        c.works_for_another(other);
+        other += 1;
+        c.advance(millis(500));
+    }
+}
+
+fn parked() -> Bench {
+    let mut c = Bench::one_partition();
+    c.fetch([(0, "acme"), (1, "acme"), (2, "acme")]);
+    fail_beside_others(&mut c, 0, 503);
+    c
+}
+
+#[test]
+fn a_key_that_fails_while_others_go_through_is_parked_with_what_is_behind_it() {
+    let mut c = parked();
+    assert_eq!(c.parked_offsets(), [0, 1, 2]);
+    let (retry_after, state) = c
+        .finals
+        .iter()
+        .find_map(|(offset, outcome)| match outcome {
+            Outcome::Parked { retry_after, state, .. } if *offset == 0 => Some((*retry_after, *state)),
+            _ => None,
+        })
+        .expect("it is parked");
+    assert!((secs(60)..=secs(66)).contains(&retry_after), "{retry_after:?}");
+    assert!(state.failing_for >= secs(30) && state.attempts_total > 5 && state.steps == 0 && !state.maybe_applied);
+    assert!(c.committed() > 1_000, "the committed offset passes it");
+    c.fetch([(5_000, "acme")]);
+    c.advance(secs(1));
+    assert_eq!(c.parked_offsets(), [0, 1, 2, 5_000]); // without a call
+    assert!(c.sent().is_empty());
+}
+
+#[test]
+fn a_parked_key_comes_up_on_schedule_in_order_and_is_live_again() {
+    let mut c = parked();
+    c.recalls.clear();
+    c.advance(secs(50));
+    assert!(c.recalls.is_empty());
+    c.advance(secs(20));
+    assert_eq!((c.recalls.clone(), c.sent()), (vec![0], vec![0]));
+    c.answer(0, status(201));
+    assert_eq!(c.sent(), [1]);
+    c.answer(1, status(201));
+    c.fetch([(5_000, "acme")]); // nothing is parked behind 2 any more: it waits in memory
+    assert_eq!(c.sent(), [2]);
+    c.answer(2, status(201));
+    assert_eq!(c.sent(), [5_000]);
+    c.answer(5_000, status(201));
+    c.advance(secs(1));
+    let load = c.machine.load();
+    assert_eq!((load.parked_keys, load.parked_records, load.buffered_records), (0, 0, 0));
+    let came: Vec<Came> = c
+        .commits
+        .iter()
+        .flat_map(|commit| &commit.finals)
+        .filter(|end| end.id.offset < 3)
+        .map(|end| end.came)
+        .collect();
+    assert_eq!(came, [Came::Fetched, Came::Fetched, Came::Fetched, Came::Parked, Came::Parked, Came::Parked]);
+}
+
+#[test]
+fn each_attempt_that_fails_while_others_work_is_a_step_of_the_schedule() {
+    let mut c = parked();
+    c.advance(secs(66));
+    assert_eq!(c.sent(), [0]);
+    c.works_for_another(6_000);
+    c.answer(0, status(503));
+    c.advance(secs(1));
+    assert_eq!(c.states[&0].1.steps, 1);
+    c.advance(secs(290));
+    assert!(c.sent().is_empty());
+    c.advance(secs(40));
+    assert_eq!(c.sent(), [0]);
+    c.answer(0, status(503)); // nothing has worked since: that is not counted
+    c.advance(secs(1));
+    assert_eq!(c.states[&0].1.steps, 1);
+}
+
+#[test]
+fn an_attempt_that_may_have_been_applied_is_known_when_it_comes_up() {
+    let mut c = Bench::one_partition();
+    c.fetch([(0, "acme")]);
+    fail_beside_others(&mut c, 0, 500);
+    assert!(c.states[&0].1.maybe_applied);
+    c.sends.clear();
+    c.advance(secs(70));
+    assert!(matches!(c.sends[..], [(0, _, true)]), "{:?}", c.sends);
+}
+
+#[test]
+fn what_is_given_up_is_a_dead_letter_and_the_key_goes_on_when_that_is_durable() {
+    let mut c = Bench::with(|settings| settings.give_up_after = secs(90));
+    c.fetch([(0, "acme"), (1, "acme")]);
+    fail_beside_others(&mut c, 0, 503);
+    c.advance(secs(66));
+    assert_eq!(c.sent(), [0]);
+    c.works_for_another(6_000);
+    c.advance(secs(1));
+    c.commits_by_itself = false;
+    c.answer(0, status(503));
+    assert!(c.sent().is_empty());
+    c.advance(secs(1));
+    assert!(c.sent().is_empty());
+    c.commit_is_made(true);
+    assert_eq!(c.sent(), [1]);
+    let Some((_, Outcome::Dead { reason, applied: false, holds: false })) =
+        c.finals.iter().rfind(|(offset, _)| *offset == 0)
+    else {
+        panic!("{:?}", c.finals)
+    };
+    assert_eq!(reason.code, "given-up");
+}
+
+#[test]
+fn a_redriven_dead_letter_goes_before_what_waits_behind_it() {
+    let mut c = Bench::with(|settings| settings.on_dead_letter = OnDeadLetter::Hold).proven();
+    c.fetch([(0, "acme"), (1, "acme"), (2, "globex")]);
+    c.answer(0, status(422));
+    c.answer(2, status(201));
+    c.advance(secs(1_000));
+    assert_eq!(c.sent(), [0, 2]);
+    c.commits_by_itself = false;
+    c.redrive(0, "acme");
+    c.redrive(0, "acme"); // twice is once
+    assert!(c.sent().is_empty()); // not durable yet
+    c.commit_is_made(true);
+    c.commits_by_itself = true;
+    assert_eq!(c.sent(), [0]);
+    c.answer(0, status(201));
+    assert_eq!(c.sent(), [1]);
+    c.answer(1, status(201));
+    c.advance(secs(1));
+    let of_0: Vec<Came> = c
+        .commits
+        .iter()
+        .flat_map(|commit| &commit.finals)
+        .filter(|end| end.id.offset == 0)
+        .map(|end| end.came)
+        .collect();
+    assert_eq!(of_0, [Came::Fetched, Came::Redriven, Came::Parked]);
+    assert_eq!(c.machine.load().parked_keys, 0);
+}
+
+#[test]
+fn a_discarded_dead_letter_lets_its_key_go_on() {
+    let mut c = Bench::with(|settings| settings.on_dead_letter = OnDeadLetter::Hold).proven();
+    c.fetch([(0, "acme"), (1, "acme")]);
+    c.answer(0, status(422));
+    c.advance(secs(1));
+    assert_eq!(c.sent(), [0]);
+    c.commits_by_itself = false;
+    c.discard(0, "acme");
+    c.advance(secs(1));
+    assert!(c.sent().is_empty()); // not durable yet
+    assert_eq!(c.commits.last().expect("a commit").discarded.len(), 1);
+    c.commit_is_made(true);
+    assert_eq!(c.sent(), [1]);
+}
+
+#[test]
+fn a_commit_that_fails_takes_what_was_parked_and_discarded_with_it_into_the_next() {
+    let mut c = Bench::with(|settings| settings.on_dead_letter = OnDeadLetter::Hold).proven();
+    c.fetch([(0, "acme"), (1, "acme")]);
+    c.answer(0, status(422));
+    c.advance(secs(1));
+    assert_eq!(c.sent(), [0]);
+    c.commits_by_itself = false;
+    c.discard(0, "acme");
+    c.fetch([(2, "acme")]);
+    c.advance(secs(1));
+    c.commit_is_made(false);
+    c.advance(secs(10));
+    let commit = c.commits.last().expect("a commit");
+    assert_eq!((commit.discarded.len(), commit.finals.len()), (1, 1));
+    assert!(c.sent().is_empty());
+    c.commit_is_made(true);
+    assert_eq!(c.sent(), [1]);
+}
+
+#[test]
+fn what_an_earlier_owner_parked_and_holds_is_so_from_the_start() {
+    let mut c = Bench::with(|settings| settings.on_dead_letter = OnDeadLetter::Hold);
+    c.revoke(0, secs(1));
+    let key = |key: &str| Some(key.as_bytes().into());
+    c.parked = vec![
+        ParkedAt { offset: 9, key: key("acme"), retry_after: secs(0), maybe_tried: true },
+        ParkedAt { offset: 3, key: key("acme"), retry_after: secs(100), maybe_tried: false },
+        ParkedAt { offset: 5, key: key("initech"), retry_after: secs(0), maybe_tried: true },
+        ParkedAt { offset: 7, key: key("globex"), retry_after: secs(0), maybe_tried: true },
+    ];
+    c.holds = vec![Held { offset: 6, key: key("globex") }];
+    c.states.insert(3, (c.now, ParkedState { attempts_total: 8, ..ParkedState::default() }, Vec::new()));
+    c.assign(0, 20, "");
+    c.fetch([(20, "acme"), (21, "globex"), (22, "umbrella")]);
+    assert_eq!(c.sent(), [22]); // another key
+    c.advance(secs(4));
+    assert_eq!((c.sent(), c.recalls.clone()), (vec![], vec![5])); // an old call of it may be under way
+    c.advance(secs(2));
+    assert_eq!(c.sends.last(), Some(&(5, 1, true)));
+    c.sent();
+    c.advance(secs(100));
+    assert_eq!(c.sends.last(), Some(&(3, 9, false)));
+    c.sent();
+    c.answer(3, status(201));
+    assert_eq!(c.sends.last(), Some(&(9, 1, false)));
+    c.sent();
+    c.answer(9, status(201));
+    assert_eq!(c.sent(), [20]);
+    c.discard(6, "globex");
+    c.advance(secs(1));
+    assert_eq!(c.sent(), [7]);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_back_is_asked_for_again() {
+    let mut c = parked();
+    c.recalls_by_itself = false;
+    c.recalls.clear();
+    c.advance(secs(66));
+    assert_eq!(c.recalls, [0]);
+    let id = c.id(0, 0);
+    c.input(tieline_delivery::Input::RecallFailed { id });
+    c.advance(secs(12));
+    assert_eq!(c.recalls, [0, 0]);
+    c.input(c.recalled(id));
+    assert_eq!(c.sent(), [0]);
+    c.input(c.recalled(id)); // again, and late
+    assert_eq!(c.machine.stale_inputs(), 1);
+}
+
+#[test]
+fn a_record_of_no_key_is_parked_alone() {
+    for order in [Order::Key, Order::None] {
+        let mut c = Bench::with(|settings| settings.order = order);
+        c.fetch([(0, "")]);
+        fail_beside_others(&mut c, 0, 503);
+        assert_eq!(c.parked_offsets(), [0]);
+        c.fetch([(6_000, "")]);
+        assert_eq!(c.sent(), [6_000]);
+        c.advance(secs(70));
+        assert_eq!(c.sent(), [0]);
+    }
+}
+
+#[test]
+fn where_too_many_keys_are_parked_the_partition_waits() {
+    let mut c = Bench::with(|settings| settings.parked_keys_max = 1);
+    c.fetch([(0, "acme")]);
+    fail_beside_others(&mut c, 0, 503);
+    c.fetch([(8_000, "globex")]);
+    let mut other = 9_000;
+    for _ in 0..120 {
+        if c.sent().contains(&8_000) {
+            c.answer(8_000, status(503));
+        }
+        c.works_for_another(other);
+        other += 1;
+        c.advance(millis(500));
+    }
+    assert_eq!(c.parked_offsets(), [0]);
+    let (id, reason) = (c.id(0, 8_000), reason("http-503"));
+    assert_eq!(c.paused_by(), Some(&tieline_delivery::PauseReason::OutOfPatience { id, reason }));
+}
