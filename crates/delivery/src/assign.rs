@@ -30,6 +30,9 @@ impl<R: Clone> Machine<R> {
         if !metadata.is_empty() {
             assigned.inherit(metadata, self.now.after(self.settings.request_deadline));
         }
+        if assigned.worked_before && assigned.fingerprint_before == Some(self.settings.fingerprint) {
+            self.breaker.has_worked_before();
+        }
         self.partitions.insert(partition, assigned);
         self.pauses.insert(partition);
         self.want_ceiling(partition);

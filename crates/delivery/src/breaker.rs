@@ -78,6 +78,16 @@ impl Breaker {
         }
     }
 
+    /// An earlier owner had an effect confirmed under this mapping.
+    pub(crate) fn has_worked_before(&mut self) {
+        self.worked_ever = true;
+    }
+
+    /// Whether an effect was confirmed under this mapping.
+    pub(crate) fn has_worked(&self) -> bool {
+        self.worked_ever
+    }
+
     /// The outage, if there is one.
     pub(crate) fn outage(&self) -> Option<&Open> {
         self.open.as_ref()

@@ -134,7 +134,8 @@ impl<R: Clone> Machine<R> {
         }
         let closing = assigned.leaving.is_some() && assigned.in_flight == 0;
         let ceiling = ceiling(assigned, closing, &self.settings);
-        let Some(metadata) = assigned.frontier.metadata(assigned.partitions, self.settings.fingerprint, ceiling) else {
+        let (fingerprint, worked) = (self.settings.fingerprint, self.breaker.has_worked());
+        let Some(metadata) = assigned.frontier.metadata(assigned.partitions, fingerprint, worked, ceiling) else {
             return Proposal::Later;
         };
         let (taken, finals_bytes) = (std::mem::take(&mut assigned.finals), std::mem::take(&mut assigned.finals_bytes));

@@ -139,10 +139,11 @@ impl Frontier {
     }
 
     /// What is committed beside [`Frontier::lowest`], or none if it would not fit: a commit has to wait then.
-    pub(crate) fn metadata(&self, partitions: u32, fingerprint: u64, ceiling: i64) -> Option<String> {
+    pub(crate) fn metadata(&self, partitions: u32, fingerprint: u64, worked: bool, ceiling: i64) -> Option<String> {
         let head = Metadata {
             partitions,
             fingerprint,
+            worked,
             base: self.lowest(),
             horizon: self.horizon,
             ceiling,
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
 
     fn text(frontier: &Frontier) -> Metadata {
-        Metadata::parse(&frontier.metadata(1, 0, 0).unwrap()).unwrap()
+        Metadata::parse(&frontier.metadata(1, 0, false, 0).unwrap()).unwrap()
     }
 
     #[test]
@@ -214,6 +215,7 @@ mod tests {
         let inherited = Metadata {
             partitions: 1,
             fingerprint: 0,
+            worked: false,
             base: 5,
             horizon: 50,
             ceiling: 5,
@@ -246,7 +248,7 @@ mod tests {
             frontier.finish(offset);
         }
         assert!(frontier.has_room(64));
-        assert_eq!(frontier.metadata(1, 0, 0).unwrap(), "1.1.0000000000000000.0.100000.0.AA.");
+        assert_eq!(frontier.metadata(1, 0, false, 0).unwrap(), "1.1.0000000000000000.0.100000.0.AA.");
     }
 
     #[test]
@@ -266,7 +268,7 @@ mod tests {
             frontier.finish(offset + 40);
             offset += 80;
         }
-        assert!(frontier.metadata(1, 0, 0).is_some());
+        assert!(frontier.metadata(1, 0, false, 0).is_some());
     }
 
     #[derive(Debug, Clone)]

@@ -77,10 +77,18 @@ pub enum Input<R> {
         bytes: usize,
         /// The record.
         record: R,
+        /// Whether an attempt may have been applied.
+        maybe_applied: bool,
         /// How many attempts it has had.
         attempts_total: u32,
         /// The attempts themselves.
         attempts: Vec<AttemptLog>,
+    },
+    /// Somebody says that a record which is refused, and kept since nothing has worked yet, is itself at fault: it is a dead
+    /// letter. Of no effect while it is tried.
+    Bury {
+        /// Which one.
+        id: RecordId,
     },
     /// Somebody gives this dead letter up: if its key is held behind it, that goes on.
     Discard {

@@ -30,7 +30,7 @@ mod window;
 pub use input::{Input, OnDeadLetter, Order, Prepared, Settings};
 pub use machine::Machine;
 pub use metadata::{METADATA_BYTES_MAX, Metadata, MetadataError};
-pub use output::{Came, Commit, CommitOffset, Discarded, Final, Outcome, Output, PauseReason};
+pub use output::{Came, Commit, CommitOffset, Discarded, Effect, Final, Outcome, Output, PauseReason};
 pub use record::{
     Answer, AttemptLog, CommitId, Epoch, Held, Key, ParkedAt, ParkedState, Partition, Reason, RecordId, Time,
 };

@@ -8,7 +8,7 @@ use crate::commit::Commits;
 use crate::partition::Assigned;
 use crate::retry::Backoff;
 use crate::window::Window;
-use crate::{Input, Output, Partition, RecordId, Settings, Time};
+use crate::{Input, Output, ParkedState, Partition, RecordId, Settings, Time};
 
 /// One consumer in one process: all partitions that it owns, and all records under way.
 ///
@@ -178,9 +178,11 @@ impl<R: Clone> Machine<R> {
                 self.recalled(id, bytes, record, state, attempts);
             }
             Input::RecallFailed { id } => self.recall_failed(id),
-            Input::Redrive { id, key, bytes, record, attempts_total, attempts } => {
-                self.redrive(id, key, bytes, record, attempts_total, attempts);
+            Input::Redrive { id, key, bytes, record, maybe_applied, attempts_total, attempts } => {
+                let state = ParkedState { attempts_total, maybe_applied, ..ParkedState::default() };
+                self.redrive(id, key, bytes, record, state, attempts);
             }
+            Input::Bury { id } => self.bury_kept(id),
             Input::Discard { id, key } => self.discard(id, key),
             Input::Prepared { id, attempt, outcome } => self.prepared(id, attempt, outcome),
             Input::Answered { id, attempt, answer, log } => self.answered(id, attempt, answer, log),
@@ -253,6 +255,7 @@ fn record_of<R>(input: &Input<R>) -> Option<RecordId> {
         | Input::Recalled { id, .. }
         | Input::RecallFailed { id }
         | Input::Redrive { id, .. }
+        | Input::Bury { id }
         | Input::Discard { id, .. }
         | Input::Prepared { id, .. }
         | Input::Answered { id, .. } => Some(*id),

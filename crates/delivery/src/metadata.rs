@@ -5,12 +5,12 @@
 //! an unknown outcome). It is written by [`crate::Output::Commit`] and read from [`crate::Input::Assigned`].
 //!
 //! ```text
-//! 1.6.00c0ffee00c0ffee.1000.250.16634.AJCA.
-//! │ │ │                │    │   │     └ unfinished runs: how far from the last one's end, how many more than one
-//! │ │ │                │    │   └ send ceiling, from the base
-//! │ │ │                │    └ horizon, from the base: beyond it nothing is known
-//! │ │ │                └ base: the committed offset
-//! │ │ └ fingerprint of the mapping
+//! 1.6.00c0ffee00c0ffee+.1000.250.16634.AJCA.
+//! │ │ │                 │    │   │     └ unfinished runs: how far from the last one's end, how many more than one
+//! │ │ │                 │    │   └ send ceiling, from the base
+//! │ │ │                 │    └ horizon, from the base: beyond it nothing is known
+//! │ │ │                 └ base: the committed offset
+//! │ │ └ fingerprint of the mapping, and a plus if it has had an effect
 //! │ └ partitions of the topic
 //! └ version
 //! ```
@@ -24,8 +24,8 @@ use std::ops::Range;
 pub const METADATA_BYTES_MAX: usize = 3_400;
 
 /// Most bytes of what comes before the runs, and of the full stop after them: 7 full stops, a version of 1 digit, 10 of
-/// partitions, 16 of fingerprint, 3 numbers of at most 19.
-pub(crate) const HEAD_BYTES_MAX: usize = 7 + 1 + 10 + 16 + 3 * 19;
+/// partitions, 17 of fingerprint, 3 numbers of at most 19.
+pub(crate) const HEAD_BYTES_MAX: usize = 7 + 1 + 10 + 17 + 3 * 19;
 
 /// The version that is written. A reader that meets another one stops: it cannot know what the text means.
 const VERSION: &str = "1";
@@ -40,6 +40,8 @@ pub struct Metadata {
     pub partitions: u32,
     /// What was sent was mapped by this.
     pub fingerprint: u64,
+    /// An effect of this mapping was confirmed: what is refused from then on is the record's own fault.
+    pub worked: bool,
     /// The committed offset that this stands beside: the lowest one that is not final.
     pub base: i64,
     /// From here on nothing is known. Each offset from `base` to here is unfinished, or final, or a gap of the log.
@@ -80,9 +82,10 @@ impl Metadata {
     /// Writes it with these runs instead of its own, which spares their collection.
     pub(crate) fn encode_with(&self, runs: impl Iterator<Item = Range<i64>>) -> String {
         let mut text = format!(
-            "{VERSION}.{}.{:016x}.{}.{}.{}.",
+            "{VERSION}.{}.{:016x}{}.{}.{}.{}.",
             self.partitions,
             self.fingerprint,
+            if self.worked { "+" } else { "" },
             self.base,
             self.horizon - self.base,
             (self.ceiling - self.base).max(0),
@@ -115,10 +118,12 @@ impl Metadata {
             let distance = number.parse::<u64>().ok()?;
             base.checked_add_unsigned(distance)
         };
+        let (fingerprint, worked) = fingerprint.strip_suffix('+').map_or((fingerprint, false), |digits| (digits, true));
         let horizon = from_base(horizon).ok_or(MetadataError::Form)?;
         Ok(Self {
             partitions: partitions.parse().map_err(|_| MetadataError::Form)?,
             fingerprint: u64::from_str_radix(fingerprint, 16).map_err(|_| MetadataError::Form)?,
+            worked,
             base,
             horizon,
             ceiling: from_base(ceiling).ok_or(MetadataError::Form)?,
@@ -181,13 +186,21 @@ mod tests {
     use super::*;
 
     fn metadata(unfinished: Vec<Range<i64>>) -> Metadata {
-        Metadata { partitions: 6, fingerprint: 0xC0_FFEE, base: 1_000, horizon: 1_250, ceiling: 17_634, unfinished }
+        Metadata {
+            partitions: 6,
+            fingerprint: 0xC0_FFEE,
+            worked: true,
+            base: 1_000,
+            horizon: 1_250,
+            ceiling: 17_634,
+            unfinished,
+        }
     }
 
     #[test]
     fn it_reads_as_documented() {
         let text = metadata(vec![1_000..1_010, 1_012..1_013]).encode();
-        assert_eq!(text, "1.6.0000000000c0ffee.1000.250.16634.AJCA.");
+        assert_eq!(text, "1.6.0000000000c0ffee+.1000.250.16634.AJCA.");
         assert_eq!(Metadata::parse(&text).unwrap(), metadata(vec![1_000..1_010, 1_012..1_013]));
     }
 
@@ -208,8 +221,8 @@ mod tests {
 
     fn any_metadata() -> impl Strategy<Value = Metadata> {
         let runs = prop::collection::vec((0_u64..1 << 40, 1_u64..1 << 40), 0..40);
-        (any::<u32>(), any::<u64>(), 0_i64..1 << 50, runs, 0_i64..1 << 50, 0_i64..1 << 50).prop_map(
-            |(partitions, fingerprint, base, runs, beyond, ceiling)| {
+        (any::<u32>(), any::<(u64, bool)>(), 0_i64..1 << 50, runs, 0_i64..1 << 50, 0_i64..1 << 50).prop_map(
+            |(partitions, (fingerprint, worked), base, runs, beyond, ceiling)| {
                 let mut end = base;
                 let unfinished: Vec<Range<i64>> = runs
                     .into_iter()
@@ -219,7 +232,15 @@ mod tests {
                         start..end
                     })
                     .collect();
-                Metadata { partitions, fingerprint, base, horizon: end + beyond, ceiling: base + ceiling, unfinished }
+                Metadata {
+                    partitions,
+                    fingerprint,
+                    worked,
+                    base,
+                    horizon: end + beyond,
+                    ceiling: base + ceiling,
+                    unfinished,
+                }
             },
         )
     }
@@ -231,7 +252,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "(1\\.[0-9]{0,3}\\.[0-9a-f]{0,17}\\.[0-9]{0,20}\\.[0-9]{0,20}\\.[0-9]{0,20}\\.)?[A-Za-z0-9_.-]{0,60}") {
+        fn no_text_makes_it_panic(text in "(1\\.[0-9]{0,3}\\.[0-9a-f+]{0,17}\\.[0-9]{0,20}\\.[0-9]{0,20}\\.[0-9]{0,20}\\.)?[A-Za-z0-9_.-]{0,60}") {
             let _ = Metadata::parse(&text);
         }
     }

@@ -1,7 +1,5 @@
 //! All that a consumer can ask for. The shell asks until [`Output::Wait`].
 
-use std::time::Duration;
-
 use crate::{AttemptLog, CommitId, Key, ParkedState, Partition, Reason, RecordId, Time};
 
 /// What the machine wants done.
@@ -128,20 +126,31 @@ pub enum Outcome {
     Dead {
         /// Why.
         reason: Reason,
-        /// Whether the effect exists all the same (an answer that could not be read).
-        applied: bool,
+        /// Whether the effect exists all the same.
+        effect: Effect,
         /// Whether its key is held behind it.
         holds: bool,
     },
     /// It is set aside, and not final.
     Parked {
-        /// When it is tried again, at the earliest.
-        retry_after: Duration,
+        /// When it is tried again, at the earliest. To be written as a time that all owners understand.
+        retry_at: Time,
         /// The last failure; of a record behind another one, or one that was redriven, why it waits.
         reason: Reason,
         /// What has to be known of it when it is read back.
         state: ParkedState,
     },
+}
+
+/// Whether a call that did not end well had its effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing of it was applied.
+    None,
+    /// An attempt may have been applied.
+    Unknown,
+    /// The effect exists: what had to be read of the answer could not be.
+    Exists,
 }
 
 /// Where a record lay before it became final or was parked.

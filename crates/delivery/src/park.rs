@@ -32,6 +32,8 @@ struct Parked {
     offsets: BTreeSet<i64>,
     /// The one that was asked for, or is under way.
     recalled: Option<i64>,
+    /// It is there, so that live records can wait behind it in memory.
+    arrived: bool,
     /// The dead letter that holds the lane.
     held: Option<i64>,
     /// The first one is not tried before.
@@ -70,7 +72,7 @@ pub(crate) struct Park {
 }
 
 impl Park {
-    /// Takes over what an earlier owner has parked.
+    /// Takes over a record that an earlier owner has parked. [`Park::inherited`] follows when all are there.
     pub(crate) fn inherit(&mut self, lane: ParkLane, parked: &ParkedAt, now: Time) {
         self.change(lane, |lane| {
             let first = lane.offsets.first().is_none_or(|first| parked.offset < *first);
@@ -78,11 +80,22 @@ impl Park {
             if first {
                 lane.retry_at = now.after(parked.retry_after);
             }
-            // Only the first one has a time of its own; those behind it come up when it is done.
-            let tried = if first { parked.maybe_tried } else { lane.unknown_below > i64::MIN };
-            let last = lane.offsets.last().map_or(i64::MIN, |last| last + 1);
-            lane.unknown_below = if tried { last } else { i64::MIN };
+            // What the first one says goes for the lane: those behind it come up when it is done, at no time of their own.
+            if first {
+                lane.unknown_below = match (parked.maybe_tried, parked.unknown_below) {
+                    (true, _) => i64::MAX,
+                    (false, below) => below.unwrap_or(i64::MIN),
+                };
+            }
         });
+    }
+
+    /// All that an earlier owner has parked is there: what it may have tried lies below this.
+    pub(crate) fn inherited(&mut self) {
+        for lane in self.lanes.values_mut() {
+            let end = lane.offsets.last().map_or(i64::MIN, |last| last + 1);
+            lane.unknown_below = lane.unknown_below.min(end);
+        }
     }
 
     /// Holds a lane behind a dead letter.
@@ -131,6 +144,7 @@ impl Park {
         self.change(lane.clone(), |lane| {
             recalled = lane.offsets.pop_first();
             lane.recalled = recalled;
+            lane.arrived = false;
         });
         self.recalled.extend(recalled.map(|offset| (offset, lane)));
         recalled
@@ -160,9 +174,19 @@ impl Park {
         });
     }
 
+    /// The record that was asked for is there.
+    pub(crate) fn arrived(&mut self, lane: &ParkLane) {
+        if let Some(parked) = self.lanes.get_mut(lane) {
+            parked.arrived = true;
+        }
+    }
+
     /// Whether a live record of this lane has to be parked behind what is there.
     pub(crate) fn blocks(&self, lane: &ParkLane) -> bool {
-        self.lanes.get(lane).is_some_and(|parked| !parked.offsets.is_empty() || parked.held.is_some())
+        self.lanes.get(lane).is_some_and(|parked| {
+            let awaited = parked.recalled.is_some() && !parked.arrived;
+            !parked.offsets.is_empty() || parked.held.is_some() || awaited
+        })
     }
 
     /// Notes whether live records of this lane are under way.
@@ -180,6 +204,11 @@ impl Park {
     /// Whether an earlier owner may have tried this record.
     pub(crate) fn is_unknown(&self, lane: &ParkLane, offset: i64) -> bool {
         self.lanes.get(lane).is_some_and(|parked| offset < parked.unknown_below)
+    }
+
+    /// Up to where an earlier owner may have tried the records of this lane, if it may have tried any behind this one.
+    pub(crate) fn unknown_below(&self, lane: &ParkLane, offset: i64) -> Option<i64> {
+        self.lanes.get(lane).map(|parked| parked.unknown_below).filter(|below| *below > offset)
     }
 
     /// How many calls had been applied in all when the first record of this lane was parked.
@@ -257,7 +286,7 @@ mod tests {
     }
 
     fn parked(offset: i64, secs: u64, maybe_tried: bool) -> ParkedAt {
-        ParkedAt { offset, key: None, retry_after: Duration::from_secs(secs), maybe_tried }
+        ParkedAt { offset, key: None, retry_after: Duration::from_secs(secs), maybe_tried, unknown_below: None }
     }
 
     #[test]
@@ -272,6 +301,8 @@ mod tests {
         assert!(park.blocks(&lane()));
         park.end(lane(), 3, at(61), false);
         assert_eq!(park.recall(at(61)), Some(7));
+        assert!(park.blocks(&lane())); // it is on its way
+        park.arrived(&lane());
         assert!(!park.blocks(&lane())); // what comes now waits for it in memory
         park.end(lane(), 7, at(62), false);
         assert_eq!((park.lanes(), park.records(), park.next_at()), (0, 0, None));
@@ -310,7 +341,9 @@ mod tests {
                 for offset in order {
                     park.inherit(lane(), &parked(offset, 0, tried || offset == 7), at(0));
                 }
+                park.inherited();
                 assert_eq!((park.is_unknown(&lane(), 3), park.is_unknown(&lane(), 7)), (tried, tried), "{order:?}");
+                assert_eq!((park.is_unknown(&lane(), 8), park.unknown_below(&lane(), 3)), (false, tried.then_some(8)));
             }
         }
     }

@@ -30,6 +30,7 @@ impl<R: Clone> Machine<R> {
         for one in parked {
             assigned.park.inherit(ParkLane::of(order, one.key.as_ref(), one.offset), one, now);
         }
+        assigned.park.inherited();
         if !parked.is_empty() {
             assigned.unknown_until = unknown_until;
         }
@@ -75,7 +76,7 @@ impl<R: Clone> Machine<R> {
         assigned.frontier.finish(id.offset);
         assigned.park.put(ParkLane::of(order, entry.key.as_ref(), id.offset), id.offset, now, applied);
         let state = ParkedState { maybe_applied: entry.maybe_applied, ..ParkedState::default() };
-        self.record_final(id, entry, Outcome::Parked { retry_after: Duration::ZERO, reason: behind(), state });
+        self.record_final(id, entry, Outcome::Parked { retry_at: now, reason: behind(), state });
     }
 
     /// Parks these records of a lane, one behind another, without a call.
@@ -91,21 +92,23 @@ impl<R: Clone> Machine<R> {
     pub(crate) fn set_aside(&mut self, id: RecordId, wait: Duration, steps: u32, reason: Reason) {
         let (now, order, applied) = (self.now, self.settings.order, self.applied_total);
         let Some(entry) = self.take_out(id) else { return };
+        let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
+        let park_lane = ParkLane::of(order, entry.key.as_ref(), id.offset);
         let state = ParkedState {
             failing_for: entry.failing_for(now),
             steps,
             attempts_total: entry.attempts_total(),
             maybe_applied: entry.maybe_applied,
+            unknown_below: assigned.park.unknown_below(&park_lane, id.offset),
         };
-        let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
         match LaneId::of(order, entry.key.as_ref()) {
             // The whole lane goes; those behind are set aside too.
             Some(lane) => assigned.lanes.remove(&lane),
             None => assigned.laneless -= 1,
         }
-        assigned.park.put(ParkLane::of(order, entry.key.as_ref(), id.offset), id.offset, now.after(wait), applied);
+        assigned.park.put(park_lane, id.offset, now.after(wait), applied);
         self.plan_recalls(id.partition);
-        self.record_final(id, entry, Outcome::Parked { retry_after: wait, reason, state });
+        self.record_final(id, entry, Outcome::Parked { retry_at: now.after(wait), reason, state });
     }
 
     /// How long a parked record waits before this attempt of its schedule: those that were parked together do not come
@@ -184,6 +187,7 @@ impl<R: Clone> Machine<R> {
         let before = Before { state, at: now, applied: assigned.park.applied_before(&lane) };
         let mut entry = Entry::recalled(key, bytes, record, before, attempts, Came::Parked);
         entry.maybe_applied |= assigned.park.is_unknown(&lane, id.offset);
+        assigned.park.arrived(&lane);
         let place = match LaneId::of(order, entry.key.as_ref()) {
             Some(lane) => assigned.lanes.join(lane, id.offset),
             None => {
@@ -225,7 +229,7 @@ impl<R: Clone> Machine<R> {
         key: Option<Key>,
         bytes: usize,
         record: R,
-        attempts_total: u32,
+        state: ParkedState,
         attempts: Vec<AttemptLog>,
     ) {
         let (order, now, applied) = (self.settings.order, self.now, self.applied_total);
@@ -233,10 +237,9 @@ impl<R: Clone> Machine<R> {
             return;
         };
         let lane = ParkLane::of(order, key.as_ref(), id.offset);
-        if assigned.park.contains(&lane, id.offset) || assigned.entries.contains_key(&id.offset) {
-            return; // It is under way already.
+        if assigned.is_dealt_with(&lane, id.offset) {
+            return; // It is under way already, or was given up.
         }
-        let state = ParkedState { attempts_total, ..ParkedState::default() };
         let before = Before { state, at: now, applied };
         let entry = Entry::recalled(key, bytes, record, before, attempts, Came::Redriven);
         if order == Order::Partition {
@@ -249,7 +252,7 @@ impl<R: Clone> Machine<R> {
         assigned.park.note_live(&lane, live);
         self.plan_recalls(id.partition);
         let reason = Reason { code: "redriven".to_owned(), detail: "redriven from the dead letters".to_owned() };
-        self.record_final(id, entry, Outcome::Parked { retry_after: Duration::ZERO, reason, state });
+        self.record_final(id, entry, Outcome::Parked { retry_at: now, reason, state });
     }
 
     /// Where records wait for each other, nothing is parked: the dead letter goes before those that wait behind it.
@@ -271,8 +274,12 @@ impl<R: Clone> Machine<R> {
         let Some(assigned) = self.partitions.get_mut(&id.partition).filter(|assigned| assigned.is_working()) else {
             return;
         };
+        let lane = ParkLane::of(order, key.as_ref(), id.offset);
+        if assigned.is_dealt_with(&lane, id.offset) {
+            return; // It is under way again, or was given up already.
+        }
         if order != Order::Partition {
-            assigned.park.unhold(ParkLane::of(order, key.as_ref(), id.offset), id.offset, now);
+            assigned.park.unhold(lane, id.offset, now);
         }
         assigned.discarded.push(Discarded { id, key });
         self.commits.dirty.insert(id.partition);

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use crate::entry::Entry;
 use crate::frontier::Frontier;
 use crate::lane::Lanes;
-use crate::park::Park;
+use crate::park::{Park, ParkLane};
 use crate::{Discarded, Epoch, Final, Metadata, Partition, PauseReason, Reason, RecordId, Time};
 
 /// How much room the metadata must have again, in records under way, before a partition without room is fetched again.
@@ -18,8 +18,9 @@ pub(crate) struct Assigned<R> {
     pub(crate) epoch: Epoch,
     /// Of the topic: goes into the metadata.
     pub(crate) partitions: u32,
-    /// Of the mapping that sent before us; none if nobody did.
+    /// Of the mapping that sent before us, and whether it had an effect; none if nobody did.
     pub(crate) fingerprint_before: Option<u64>,
+    pub(crate) worked_before: bool,
 
     /// What is under way, by offset. Never iterated over.
     pub(crate) entries: HashMap<i64, Entry<R>>,
@@ -102,6 +103,7 @@ impl<R> Assigned<R> {
             epoch,
             partitions,
             fingerprint_before: None,
+            worked_before: false,
             entries: HashMap::new(),
             frontier: Frontier::fresh(committed),
             lanes: Lanes::default(),
@@ -154,10 +156,18 @@ impl<R> Assigned<R> {
             self.halted = Some(PauseReason::PartitionsChanged { was: metadata.partitions, is: self.partitions });
         }
         self.fingerprint_before = Some(metadata.fingerprint);
+        self.worked_before = metadata.worked;
         self.frontier = Frontier::inherit(&metadata);
         self.inherited_ceiling = metadata.ceiling;
         self.ceiling = metadata.ceiling;
         self.unknown_until = unknown_until;
+    }
+
+    /// Whether a dead letter is under way again, or was given up and that is not durable yet.
+    pub(crate) fn is_dealt_with(&self, lane: &ParkLane, offset: i64) -> bool {
+        let committing = self.committing.iter().flat_map(|committing| &committing.discarded);
+        let discarded = self.discarded.iter().chain(committing).any(|discarded| discarded.id.offset == offset);
+        discarded || self.park.contains(lane, offset) || self.entries.contains_key(&offset)
     }
 
     pub(crate) fn id(&self, offset: i64) -> RecordId {

@@ -78,6 +78,9 @@ pub struct ParkedState {
     pub attempts_total: u32,
     /// Whether one of them may have been applied.
     pub maybe_applied: bool,
+    /// Records parked behind it, before this offset, may have been tried by an earlier owner, of which they themselves say
+    /// nothing.
+    pub unknown_below: Option<i64>,
 }
 
 /// A parked record, as the next owner of its partition finds it.
@@ -91,6 +94,8 @@ pub struct ParkedAt {
     pub retry_after: Duration,
     /// Whether an earlier owner may have tried it since it was written there: its time had come, by any clock.
     pub maybe_tried: bool,
+    /// As in its [`ParkedState`].
+    pub unknown_below: Option<i64>,
 }
 
 /// A dead letter that holds its key.

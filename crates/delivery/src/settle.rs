@@ -9,7 +9,7 @@ use crate::lane::LaneId;
 use crate::machine::Machine;
 use crate::park::ParkLane;
 use crate::partition::Assigned;
-use crate::{Answer, AttemptLog, Came, Final, OnDeadLetter, Order, Outcome, Prepared, Reason, RecordId, Time};
+use crate::{Answer, AttemptLog, Came, Effect, Final, OnDeadLetter, Order, Outcome, Prepared, Reason, RecordId, Time};
 
 /// Within so long everything that failed in an outage is tried again when that is over.
 const SOON: Duration = Duration::from_secs(1);
@@ -188,6 +188,17 @@ impl<R: Clone> Machine<R> {
         false
     }
 
+    /// Somebody says that a refused record is at fault.
+    pub(crate) fn bury_kept(&mut self, id: RecordId) {
+        let refused = self.entry(id).filter(|entry| entry.stage == Stage::Resting).and_then(|entry| {
+            let failing = entry.failing.as_ref().filter(|failing| failing.refused)?;
+            Some(failing.reason.clone())
+        });
+        if let Some(reason) = refused {
+            self.bury(id, reason, false);
+        }
+    }
+
     /// The system fails for everybody, as far as can be told now.
     fn note_outage(&mut self, reason: Reason) {
         let probes = self.breaker.outage().map_or(1, |outage| outage.probes);
@@ -322,8 +333,13 @@ impl<R: Clone> Machine<R> {
             Order::Partition => true,
             Order::None => false,
         };
+        let effect = match (applied, entry.maybe_applied) {
+            (true, _) => Effect::Exists,
+            (false, true) => Effect::Unknown,
+            (false, false) => Effect::None,
+        };
         let holds = keyed && self.settings.on_dead_letter == OnDeadLetter::Hold;
-        self.finish(id, Outcome::Dead { reason, applied, holds });
+        self.finish(id, Outcome::Dead { reason, effect, holds });
     }
 
     /// A record has come to its end: it leaves its lane, and waits for the commit that makes it durable.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tieline_delivery::{Answer, Input, Outcome, PauseReason, Prepared};
+use tieline_delivery::{Answer, Effect, Input, Outcome, PauseReason, Prepared};
 
 use crate::bench::{Bench, log, millis, reason, secs, status};
 
@@ -82,7 +82,9 @@ fn a_conflict_that_lasts_is_dead() {
     let mut c = Bench::one_partition();
     c.fetch([(0, "acme"), (1, "acme")]);
     fail_for(&mut c, 0, &status(409), secs(60));
-    let Some((0, Outcome::Dead { reason, applied: false, .. })) = c.finals.first() else { panic!("{:?}", c.finals) };
+    let Some((0, Outcome::Dead { reason, effect: Effect::None, .. })) = c.finals.first() else {
+        panic!("{:?}", c.finals)
+    };
     assert_eq!(reason.code, "conflict");
     assert!(reason.detail.contains("http-409"), "{}", reason.detail);
     assert_eq!(c.sends.last(), Some(&(1, 1, false)));
@@ -112,7 +114,7 @@ fn absent_is_dead_only_if_the_operation_works_for_another_key() {
     c.answer(0, status(404));
     c.answer(1, status(201));
     fail_for(&mut c, 0, &status(404), secs(60));
-    assert_eq!(c.finals[1], (0, Outcome::Dead { reason: reason("http-404"), applied: false, holds: false }));
+    assert_eq!(c.finals[1], (0, Outcome::Dead { reason: reason("http-404"), effect: Effect::None, holds: false }));
 }
 
 #[test]
@@ -167,7 +169,7 @@ fn an_effect_whose_answer_cannot_be_read_is_a_dead_letter_that_says_so() {
     c.fetch([(0, "acme")]);
     c.answer(0, Answer::AppliedUnreadable(reason("contract")));
     c.advance(secs(1));
-    assert_eq!(c.finals, [(0, Outcome::Dead { reason: reason("contract"), applied: true, holds: false })]);
+    assert_eq!(c.finals, [(0, Outcome::Dead { reason: reason("contract"), effect: Effect::Exists, holds: false })]);
     assert_eq!(c.committed(), 1);
 }
 

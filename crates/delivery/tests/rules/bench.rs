@@ -244,7 +244,15 @@ impl Bench {
 
     pub fn redrive(&mut self, offset: i64, key: &str) {
         let (id, key) = (self.id(0, offset), (!key.is_empty()).then(|| key.as_bytes().into()));
-        self.input(Input::Redrive { id, key, bytes: 100, record: offset, attempts_total: 1, attempts: vec![log()] });
+        self.input(Input::Redrive {
+            id,
+            key,
+            bytes: 100,
+            record: offset,
+            maybe_applied: false,
+            attempts_total: 1,
+            attempts: vec![log()],
+        });
     }
 
     pub fn discard(&mut self, offset: i64, key: &str) {

@@ -1,6 +1,6 @@
 //! What waits for what.
 
-use tieline_delivery::{OnDeadLetter, Order, Outcome, PauseReason, Prepared};
+use tieline_delivery::{Effect, OnDeadLetter, Order, Outcome, PauseReason, Prepared};
 
 use crate::bench::{Bench, reason, secs, status};
 
@@ -102,7 +102,7 @@ fn behind_a_dead_letter_the_key_goes_on_once_that_is_durable() {
     assert!(c.sent().is_empty()); // asked for, but not durable: after a crash now, 0 would be tried again
     c.commit_is_made(true);
     assert_eq!(c.sent(), [1]);
-    assert_eq!(c.finals, [(0, Outcome::Dead { reason: reason("unmappable"), applied: false, holds: false })]);
+    assert_eq!(c.finals, [(0, Outcome::Dead { reason: reason("unmappable"), effect: Effect::None, holds: false })]);
 }
 
 #[test]

@@ -132,3 +132,16 @@ fn a_flood_of_refusals_halts_and_is_not_buried() {
     let dead = c.finals.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Dead { .. })).count();
     assert_eq!(dead, 19);
 }
+
+#[test]
+fn a_person_may_say_that_a_refused_record_is_at_fault() {
+    let mut c = Bench::one_partition();
+    many(&mut c, 0..1);
+    c.fetch([(1, "key 0")]);
+    answers(&mut c, 422, secs(1));
+    let id = c.id(0, 0);
+    c.input(tieline_delivery::Input::Bury { id });
+    c.advance(secs(1));
+    assert!(matches!(c.finals[..], [(0, Outcome::Dead { .. })]), "{:?}", c.finals);
+    assert_eq!(c.sent(), [1]);
+}

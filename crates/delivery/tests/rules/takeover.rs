@@ -5,7 +5,7 @@ use tieline_delivery::{Answer, Epoch, Input, Metadata, Partition, PauseReason};
 use crate::bench::{Bench, log, millis, secs, settings, status};
 
 fn metadata(unfinished: Vec<std::ops::Range<i64>>, horizon: i64, ceiling: i64) -> String {
-    Metadata { partitions: 6, fingerprint: 1, base: 10, horizon, ceiling, unfinished }.encode()
+    Metadata { partitions: 6, fingerprint: 1, worked: true, base: 10, horizon, ceiling, unfinished }.encode()
 }
 
 #[test]
@@ -73,7 +73,9 @@ fn metadata_beside_another_offset_than_its_own_halts_the_partition() {
 #[test]
 fn another_number_of_partitions_halts_the_partition() {
     let mut c = Bench::empty(settings());
-    let text = Metadata { partitions: 4, fingerprint: 0, base: 0, horizon: 0, ceiling: 0, unfinished: vec![] }.encode();
+    let text =
+        Metadata { partitions: 4, fingerprint: 0, worked: false, base: 0, horizon: 0, ceiling: 0, unfinished: vec![] }
+            .encode();
     c.assign(0, 0, &text);
     c.fetch([(0, "a")]);
     c.advance(secs(60));

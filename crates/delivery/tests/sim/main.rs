@@ -1,5 +1,6 @@
 //! The simulator: a seeded world of topic, group, processes and system, with crashes, rebalances, zombies and faults; the
-//! oracle judges it after healing and draining. `SEEDS=n FIRST=n` choose the seeds; a failure prints its own.
+//! oracle judges it after healing and draining. `SEEDS=n FIRST=n` choose the seeds; a failure prints its own, and
+//! `TRACE=1` prints what goes in and out of every machine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 mod dice;
@@ -10,7 +11,7 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Seeds of a run where nobody says otherwise: what `make test` runs.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 2_000;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(otherwise)

@@ -20,6 +20,7 @@ pub struct Process {
     /// Nothing is called before, as a system has told it.
     pub calls_from: Time,
     pub drained: bool,
+    pub in_outage: bool,
 }
 
 impl Process {
@@ -36,6 +37,7 @@ impl Process {
             calling: BTreeSet::new(),
             calls_from: Time::default(),
             drained: false,
+            in_outage: false,
         }
     }
 

@@ -25,10 +25,13 @@ pub struct System {
 }
 
 impl System {
-    /// A call arrives. `poison` are refused for good.
-    pub fn call(&mut self, dice: &mut Dice, at_ms: u64, event: usize, attempt: u32, poison: bool) -> Reply {
+    /// A call arrives. `poison` are refused for good; while it is `down`, nothing works.
+    pub fn call(&mut self, dice: &mut Dice, at_ms: u64, event: usize, attempt: u32, poison: bool, down: bool) -> Reply {
         let faulty = !self.healed && dice.chance(self.faults);
         let (applies, reply) = match (poison, faulty) {
+            _ if down => {
+                [(false, Reply::Status(503)), (false, Reply::Status(500)), (false, Reply::Dropped)][dice.index(3)]
+            }
             (true, _) => (false, Reply::Status(400)),
             (false, false) => (true, Reply::Status(201)),
             (false, true) => match dice.between(0, 8) {

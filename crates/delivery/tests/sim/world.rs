@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tieline_delivery::oracle::{CommitSample, End, Ended, Evidence, Produced};
 use tieline_delivery::{
-    Answer, AttemptLog, Commit, CommitId, Epoch, Input, OnDeadLetter, Order, Outcome, Output, Partition, Prepared,
-    Reason, RecordId, Settings, Time,
+    Answer, AttemptLog, Came, Commit, CommitId, Discarded, Effect, Epoch, Final, Held, Input, Key, OnDeadLetter, Order,
+    Outcome, Output, ParkedAt, ParkedState, Partition, Prepared, Reason, RecordId, Settings, Time,
 };
 
 use crate::dice::Dice;
@@ -25,8 +25,25 @@ struct Record {
     partition: i32,
     offset: i64,
     key: Option<u64>,
-    poison: bool,
+    poison: Poison,
     skipped: bool,
+}
+
+/// Whether the system refuses a record for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Poison {
+    No,
+    UntilHealed,
+    Always,
+}
+
+/// A record in the topic of parked ones.
+struct Row {
+    event: usize,
+    /// When it is to be tried again, and when it was written.
+    retry_at_ms: u64,
+    written_at_ms: u64,
+    state: ParkedState,
 }
 
 enum Event {
@@ -38,6 +55,13 @@ enum Event {
         input: Input<usize>,
     },
     Wake(usize),
+    Recalled {
+        process: usize,
+        incarnation: u64,
+        id: RecordId,
+    },
+    /// Somebody looks at the dead letters that hold a key.
+    Operate,
     Prepared {
         process: usize,
         incarnation: u64,
@@ -105,6 +129,13 @@ pub struct Seen {
     pub failed_commits: usize,
     pub unknown_resent: usize,
     pub dead: usize,
+    pub parked: usize,
+    pub recalled: usize,
+    pub redriven: usize,
+    pub discarded: usize,
+    pub inherited_parked: usize,
+    pub inherited_holds: usize,
+    pub outages: usize,
     pub stale: u64,
 }
 
@@ -120,12 +151,21 @@ impl Seen {
         self.failed_commits += one.failed_commits;
         self.unknown_resent += one.unknown_resent;
         self.dead += one.dead;
+        self.parked += one.parked;
+        self.recalled += one.recalled;
+        self.redriven += one.redriven;
+        self.discarded += one.discarded;
+        self.inherited_parked += one.inherited_parked;
+        self.inherited_holds += one.inherited_holds;
+        self.outages += one.outages;
         self.stale += one.stale;
     }
 
     pub fn assert_every_fault_was_met(&self) {
         let met = [self.crashes, self.zombies, self.rebalances, self.fenced, self.failed_commits, self.unknown_resent];
-        assert!(met.iter().all(|times| *times > 100) && self.dead > 100 && self.stale > 100, "{self:?}");
+        let parking = [self.parked, self.recalled, self.redriven, self.discarded, self.inherited_parked];
+        assert!(met.iter().chain(&parking).all(|times| *times > 100), "{self:?}");
+        assert!(self.dead > 100 && self.stale > 100 && self.inherited_holds > 100 && self.outages > 100, "{self:?}");
     }
 }
 
@@ -152,11 +192,20 @@ pub struct World {
     on_the_way: BTreeMap<usize, Vec<u64>>,
     committed: BTreeMap<i32, (i64, String)>,
     ledger: BTreeMap<usize, Outcome>,
+    /// The topics of parked records, holds and dead letters.
+    parked: BTreeMap<(i32, i64), Row>,
+    holds: BTreeMap<(i32, Option<u64>), i64>,
+    dead: BTreeMap<(i32, i64), (usize, Effect)>,
+    /// Keys that the system fails for until then, and when it fails for all.
+    sick: BTreeMap<u64, u64>,
+    outage_ms: std::ops::Range<u64>,
     evidence: Evidence,
     /// No crashes, zombies or failing commits: then nothing may come twice.
     calm: bool,
     healed: bool,
     seen: Seen,
+    /// Prints what goes in and out of every machine.
+    trace: bool,
 }
 
 impl World {
@@ -164,12 +213,15 @@ impl World {
         let mut dice = Dice(seed);
         let settings = Settings {
             order: [Order::Key, Order::Key, Order::Key, Order::Partition, Order::None][dice.index(5)],
-            on_dead_letter: OnDeadLetter::Continue,
+            on_dead_letter: [OnDeadLetter::Continue, OnDeadLetter::Hold][dice.index(2)],
             in_flight_max: dice.index(12) + 1,
             repeats_max: dice.index(30) + 1,
             window_records_max: dice.index(60) + 4,
             window_bytes_max: 2_000,
             patience: Duration::from_millis(dice.between(500, 5_000)),
+            park_schedule: [200, 500, 1_000][..dice.index(4)].iter().map(|ms| Duration::from_millis(*ms)).collect(),
+            give_up_after: Duration::from_millis(dice.between(3_000, 60_000)),
+            parked_keys_max: dice.index(20) + 1,
             backoff_min: Duration::from_millis(20),
             backoff_max: Duration::from_millis(dice.between(200, 2_000)),
             request_deadline: Duration::from_millis(REQUEST_DEADLINE_MS),
@@ -179,6 +231,14 @@ impl World {
             seed,
         };
         let partitions = i32::try_from(dice.between(1, 5)).unwrap();
+        let mut sick = BTreeMap::new();
+        for key in 0..6 {
+            if dice.chance(200) {
+                sick.insert(key, dice.between(3_000, HEALS_AT_MS));
+            }
+        }
+        let outage_from = dice.between(1_000, 15_000);
+        let outage_ms = outage_from..outage_from + if dice.chance(400) { dice.between(500, 8_000) } else { 0 };
         let mut world = Self {
             now_ms: 0,
             events: BTreeMap::new(),
@@ -197,10 +257,16 @@ impl World {
             on_the_way: BTreeMap::new(),
             committed: (0..partitions).map(|partition| (partition, (0, String::new()))).collect(),
             ledger: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            dead: BTreeMap::new(),
+            sick,
+            outage_ms,
             evidence: Evidence { system_remembers_keys: true, ..Evidence::default() },
             calm: dice.chance(200),
             healed: false,
             seen: Seen::default(),
+            trace: std::env::var_os("TRACE").is_some(),
             settings,
             dice,
         };
@@ -212,6 +278,7 @@ impl World {
         world.after(0, Event::Produce);
         world.after(HEALS_AT_MS, Event::Heal);
         world.after(500, Event::Trouble);
+        world.after(700, Event::Operate);
         world.reassign();
         world
     }
@@ -232,6 +299,8 @@ impl World {
     fn is_finished(&self) -> bool {
         self.records.len() == self.to_produce
             && self.ends.iter().all(|(partition, end)| self.committed[partition].0 == *end)
+            && self.parked.is_empty()
+            && self.holds.is_empty()
     }
 
     fn drain(&mut self) {
@@ -265,6 +334,15 @@ impl World {
         let verdict = self.evidence.judge();
         assert!(verdict.holds(), "{verdict}");
         assert_eq!(self.ledger.len(), self.records.len(), "the ledger misses what was committed");
+        for (event, outcome) in &self.ledger {
+            let record = &self.records[*event];
+            match outcome {
+                Outcome::Done => assert!(self.system.remembered.contains(event), "e{event} is done and has no effect"),
+                Outcome::Skipped => assert!(record.skipped, "e{event} is skipped"),
+                Outcome::Dead { .. } => {}
+                Outcome::Parked { .. } => panic!("e{event} was parked last, and is parked no more"),
+            }
+        }
         self.seen.records = self.records.len();
         self.seen.calls = self.evidence.arrivals.len();
         self.seen.stale += self.processes.iter().map(|process| process.machine.stale_inputs()).sum::<u64>();
@@ -276,8 +354,14 @@ impl World {
             let views: Vec<_> = process.machine.partitions().collect();
             format!("alive {}, {:?}\n{views:#?}", process.alive, process.machine.load())
         });
-        format!("owners {:?}, shall {:?}, ends {:?}\n", self.owners, self.shall, self.ends)
-            + &views.collect::<Vec<_>>().join("\n")
+        format!(
+            "owners {:?}, shall {:?}, ends {:?}, parked {:?}, holds {:?}\n",
+            self.owners,
+            self.shall,
+            self.ends,
+            self.parked.keys(),
+            self.holds
+        ) + &views.collect::<Vec<_>>().join("\n")
     }
 
     fn after(&mut self, wait_ms: u64, event: Event) {
@@ -296,6 +380,8 @@ impl World {
             Event::Fetch(process) => self.fetch(process),
             Event::Fetched { process, incarnation, input } => self.input_of(process, incarnation, input),
             Event::Wake(process) => self.pump(process),
+            Event::Recalled { process, incarnation, id } => self.recalled(process, incarnation, id),
+            Event::Operate => self.operate(),
             Event::Prepared { process, incarnation, id, attempt, outcome } => {
                 self.input_of(process, incarnation, Input::Prepared { id, attempt, outcome });
             }
@@ -342,7 +428,12 @@ impl World {
         let offset = *end + if self.dice.chance(150) { i64::try_from(self.dice.between(1, 6)).unwrap() } else { 0 };
         *end = offset + 1;
         let key = (!self.dice.chance(100)).then(|| self.dice.between(0, 6));
-        let (poison, skipped) = (self.dice.chance(40), self.dice.chance(40));
+        let poison = match self.dice.between(0, 50) {
+            0 => Poison::Always,
+            1 => Poison::UntilHealed,
+            _ => Poison::No,
+        };
+        let skipped = self.dice.chance(40);
         self.log.get_mut(&partition).unwrap().push(self.records.len());
         self.records.push(Record { partition, offset, key, poison, skipped });
         let wait = self.dice.between(1, HEALS_AT_MS / self.to_produce as u64);
@@ -365,7 +456,7 @@ impl World {
                 *place += 1;
                 let record = &self.records[event];
                 let id = RecordId { epoch: Epoch(*epoch), partition: Partition(partition), offset: record.offset };
-                let key = record.key.map(|key| key.to_be_bytes()[..].into());
+                let key = key_of(record);
                 let (incarnation, input) = (shell.incarnation, Input::Fetched { id, key, bytes: 50, record: event });
                 self.after(FETCHED_AFTER_MS, Event::Fetched { process, incarnation, input });
             }
@@ -380,7 +471,13 @@ impl World {
 
     fn input(&mut self, process: usize, input: Input<usize>) {
         if self.processes[process].alive {
+            if self.trace && !matches!(input, Input::Tick) {
+                eprintln!("{} ms, process {process} <- {input:?}", self.now_ms);
+            }
             self.processes[process].machine.handle(at(self.now_ms), input);
+            let shell = &mut self.processes[process];
+            let before = std::mem::replace(&mut shell.in_outage, shell.machine.outage().is_some());
+            self.seen.outages += usize::from(shell.in_outage && !before);
             self.pump(process);
         }
     }
@@ -392,12 +489,20 @@ impl World {
         }
         for _ in 0..10_000 {
             let incarnation = self.processes[process].incarnation;
-            match self.processes[process].machine.poll(at(self.now_ms)) {
+            let output = self.processes[process].machine.poll(at(self.now_ms));
+            if self.trace && !matches!(output, Output::Wait { .. }) {
+                eprintln!("{} ms, process {process} -> {output:?}", self.now_ms);
+            }
+            match output {
                 Output::Prepare { id, attempt, record } => self.prepare(process, incarnation, id, attempt, record),
                 Output::Send { id, attempt, maybe_applied, record } => {
                     self.seen.unknown_resent += usize::from(maybe_applied);
                     self.check_known(process, incarnation, maybe_applied, record);
                     self.send(process, incarnation, id, attempt, record);
+                }
+                Output::Recall { id } => {
+                    let wait = self.dice.between(1, 20);
+                    self.after(wait, Event::Recalled { process, incarnation, id });
                 }
                 Output::Commit(commit) => {
                     let fails = !self.healed && !self.calm && self.dice.chance(100);
@@ -431,6 +536,72 @@ impl World {
             }
         }
         panic!("the machine has always something to do:\n{}", self.state());
+    }
+
+    fn recalled(&mut self, process: usize, incarnation: u64, id: RecordId) {
+        let fails = !self.healed && self.dice.chance(50);
+        let row = self.parked.get(&(id.partition.0, id.offset)).filter(|_| !fails);
+        let input = match row {
+            Some(row) => {
+                let mut state = row.state;
+                if !state.failing_for.is_zero() {
+                    state.failing_for += Duration::from_millis(self.now_ms - row.written_at_ms);
+                }
+                self.seen.recalled += 1;
+                Input::Recalled { id, bytes: 50, record: row.event, state, attempts: Vec::new() }
+            }
+            // A zombie may ask for what is there no more.
+            None => Input::RecallFailed { id },
+        };
+        self.input_of(process, incarnation, input);
+    }
+
+    /// Redrives what may be cured, and discards what cannot be; what the owner of that moment loses is done again.
+    fn operate(&mut self) {
+        let wait = self.dice.between(100, if self.healed { 500 } else { 3_000 });
+        self.after(wait, Event::Operate);
+        if self.healed {
+            self.bury_what_is_kept();
+        }
+        let holds: Vec<(i32, i64)> = self.holds.iter().map(|((partition, _), dead)| (*partition, *dead)).collect();
+        for (partition, offset) in holds {
+            if !self.healed && self.dice.chance(700) {
+                continue;
+            }
+            let Some((process, incarnation)) = self.owners.get(&partition).copied() else { continue };
+            let shell = &self.processes[process];
+            let epoch =
+                shell.owned.get(&partition).filter(|_| shell.incarnation == incarnation).map(|(epoch, _)| *epoch);
+            let (Some(epoch), Some(&(event, effect))) = (epoch, self.dead.get(&(partition, offset))) else { continue };
+            let id = RecordId { epoch: Epoch(epoch), partition: Partition(partition), offset };
+            let key = key_of(&self.records[event]);
+            let redrive = match self.records[event].poison {
+                Poison::Always => !self.healed && self.dice.chance(200),
+                Poison::UntilHealed | Poison::No => true,
+            };
+            let input = if redrive {
+                let maybe_applied = effect != Effect::None;
+                Input::Redrive { id, key, bytes: 50, record: event, maybe_applied, attempts_total: 1, attempts: vec![] }
+            } else {
+                Input::Discard { id, key }
+            };
+            self.input(process, input);
+        }
+    }
+
+    /// Where nothing has ever worked, only a person can say that the records are at fault.
+    fn bury_what_is_kept(&mut self) {
+        for process in 0..self.processes.len() {
+            let stuck = self.processes[process].machine.stuck();
+            for id in stuck.into_iter().map(|stuck| stuck.id) {
+                let at = (id.partition.0, id.offset);
+                let poison =
+                    |record: &Record| (record.partition, record.offset) == at && record.poison == Poison::Always;
+                if self.records.iter().any(poison) {
+                    self.input(process, Input::Bury { id });
+                }
+            }
+        }
     }
 
     fn prepare(&mut self, process: usize, incarnation: u64, id: RecordId, attempt: u32, event: usize) {
@@ -483,8 +654,14 @@ impl World {
     fn arrive(&mut self, process: usize, incarnation: u64, id: RecordId, attempt: u32, event: usize, sent_ms: u64) {
         let on_the_way = self.on_the_way.get_mut(&event).unwrap();
         on_the_way.remove(on_the_way.iter().position(|sent| *sent == sent_ms).unwrap());
-        let poison = self.records[event].poison;
-        let reply = self.system.call(&mut self.dice, self.now_ms, event, attempt, poison);
+        let poison = match self.records[event].poison {
+            Poison::No => false,
+            Poison::UntilHealed => !self.healed,
+            Poison::Always => true,
+        };
+        let until = self.records[event].key.and_then(|key| self.sick.get(&key)).copied().unwrap_or_default();
+        let down = !self.healed && (self.now_ms < until || self.outage_ms.contains(&self.now_ms));
+        let reply = self.system.call(&mut self.dice, self.now_ms, event, attempt, poison, down);
         let timeout = sent_ms + REQUEST_DEADLINE_MS - self.now_ms;
         let wait = self.dice.between(1, 30).min(timeout);
         let (wait, answer) = match reply {
@@ -540,24 +717,61 @@ impl World {
 
     fn make_durable(&mut self, commit: Commit<usize>) {
         for end in commit.finals {
-            let event = end.record;
-            let kind = match &end.outcome {
-                Outcome::Done => None,
-                Outcome::Skipped => Some(End::Skipped),
-                Outcome::Dead { .. } => Some(End::Dead),
-            };
-            self.seen.dead += usize::from(kind == Some(End::Dead));
-            if let Some(kind) = kind {
-                self.evidence.ended.push(Ended { event_id: format!("e{event}"), end: kind, at_ms: Some(self.now_ms) });
-            }
-            let before = self.ledger.insert(event, end.outcome);
-            assert!(before.is_none(), "e{event} has become final twice, first as {before:?}");
+            self.end(end);
+        }
+        for Discarded { id, .. } in commit.discarded {
+            self.seen.discarded += 1;
+            self.dead.remove(&(id.partition.0, id.offset));
+            self.holds.retain(|(partition, _), dead| (*partition, *dead) != (id.partition.0, id.offset));
         }
         for offset in commit.offsets {
             let partition = offset.partition.0;
             self.evidence.commits.push(CommitSample { at_ms: self.now_ms, partition, offset: offset.offset });
             let before = self.committed.insert(partition, (offset.offset, offset.metadata)).unwrap();
             assert!(before.0 <= offset.offset, "the committed offset of {partition} goes back from {}", before.0);
+        }
+    }
+
+    /// What became of a record is durable.
+    fn end(&mut self, end: Final<usize>) {
+        let (event, place) = (end.record, (end.id.partition.0, end.id.offset));
+        let before = self.ledger.insert(event, end.outcome.clone());
+        match (&before, end.came) {
+            (None, Came::Fetched) => {}
+            (Some(Outcome::Parked { .. }), Came::Parked) => {
+                assert!(self.parked.remove(&place).is_some(), "e{event} comes from the park, and is not there");
+            }
+            (Some(Outcome::Dead { .. }), Came::Redriven) => {
+                self.seen.redriven += 1;
+                assert!(self.dead.remove(&place).is_some(), "e{event} is redriven, and is no dead letter");
+                self.holds.retain(|(partition, _), dead| (*partition, *dead) != place);
+            }
+            (before, came) => panic!("e{event} was {before:?}, and came {came:?}"),
+        }
+        let kind = match &end.outcome {
+            Outcome::Done => None,
+            Outcome::Skipped => Some(End::Skipped),
+            Outcome::Dead { holds, effect, .. } => {
+                self.seen.dead += 1;
+                self.dead.insert(place, (event, *effect));
+                if *holds {
+                    let key = self.records[event].key.filter(|_| self.settings.order == Order::Key);
+                    let other = self.holds.insert((place.0, key), place.1);
+                    assert!(other.is_none_or(|other| other == place.1), "{key:?} is held by {other:?} and by e{event}");
+                }
+                Some(End::Dead)
+            }
+            Outcome::Parked { retry_at, state, .. } => {
+                self.seen.parked += 1;
+                assert!(self.settings.order != Order::Partition, "e{event} is parked");
+                let retry_at_ms = u64::try_from(retry_at.0.as_millis()).unwrap();
+                let row = Row { event, retry_at_ms, written_at_ms: self.now_ms, state: *state };
+                self.parked.insert(place, row);
+                Some(End::Parked)
+            }
+        };
+        if let Some(kind) = kind {
+            self.evidence.ended.push(Ended { event_id: format!("e{event}"), end: kind, at_ms: Some(self.now_ms) });
         }
     }
 
@@ -679,7 +893,28 @@ impl World {
         self.owners.insert(partition, (process, shell.incarnation));
         self.since_ms.insert(partition, self.now_ms);
         let partitions = u32::try_from(self.partitions).unwrap();
-        self.input(process, Input::Assigned { epoch, partition: Partition(partition), offset, metadata, partitions });
+        let parked: Vec<ParkedAt> = self
+            .parked
+            .iter()
+            .filter(|((of, _), _)| *of == partition)
+            .map(|((_, offset), row)| ParkedAt {
+                offset: *offset,
+                key: key_of(&self.records[row.event]),
+                retry_after: Duration::from_millis(row.retry_at_ms.saturating_sub(self.now_ms)),
+                maybe_tried: row.retry_at_ms <= self.now_ms,
+                unknown_below: row.state.unknown_below,
+            })
+            .collect();
+        let held = self
+            .holds
+            .iter()
+            .filter(|((of, _), _)| *of == partition)
+            .map(|((_, key), dead)| Held { offset: *dead, key: key.map(|key| key.to_be_bytes()[..].into()) });
+        let held: Vec<Held> = held.collect();
+        self.seen.inherited_parked += parked.len();
+        self.seen.inherited_holds += held.len();
+        let partition = Partition(partition);
+        self.input(process, Input::Assigned { epoch, partition, offset, metadata, partitions, parked, held });
     }
 
     fn heal(&mut self) {
@@ -690,6 +925,10 @@ impl World {
         }
         self.settle_group();
     }
+}
+
+fn key_of(record: &Record) -> Option<Key> {
+    record.key.map(|key| key.to_be_bytes()[..].into())
 }
 
 fn at(ms: u64) -> Time {
