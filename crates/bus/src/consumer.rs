@@ -90,6 +90,8 @@ pub struct Deliver {
     pub in_flight: u32,
     /// How long a failing record is tried before it is set aside.
     pub patience: Duration,
+    /// How long a parked record waits before each attempt; the last one is for all that follow.
+    pub park_schedule: Vec<Duration>,
     /// How long a parked record is tried before it is a dead letter.
     pub give_up_after: Duration,
     /// What becomes of a key behind its dead letter.

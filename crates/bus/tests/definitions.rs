@@ -20,6 +20,7 @@ fn what_is_not_declared_has_its_default() {
         order: Order::Key,
         in_flight: 64,
         patience: Duration::from_secs(30),
+        park_schedule: [60, 300, 1_800, 7_200, 21_600].map(Duration::from_secs).to_vec(),
         give_up_after: Duration::from_secs(72 * 3600),
         on_dead_letter: OnDeadLetter::Hold,
         start: Start::Now,

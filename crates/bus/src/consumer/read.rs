@@ -175,6 +175,7 @@ impl Default for Deliver {
             order: Order::Key,
             in_flight: 64,
             patience: Duration::from_secs(30),
+            park_schedule: [60, 5 * 60, 30 * 60, 2 * 3600, 6 * 3600].map(Duration::from_secs).to_vec(),
             give_up_after: Duration::from_secs(72 * 3600),
             on_dead_letter: OnDeadLetter::Hold,
             start: Start::Now,
@@ -191,6 +192,9 @@ impl Deliver {
             order: fields.optional("order", choice(Order::WORDS)).unwrap_or(default.order),
             in_flight: fields.optional("in_flight", whole(1..=4_096)).unwrap_or(default.in_flight),
             patience: fields.optional("patience", duration("0s"..="1h")).unwrap_or(default.patience),
+            park_schedule: fields
+                .optional("park_schedule", list(duration("100ms"..="1d")))
+                .unwrap_or(default.park_schedule),
             give_up_after: fields.optional("give_up_after", duration("0s"..="30d")).unwrap_or(default.give_up_after),
             on_dead_letter: on_dead_letter.unwrap_or(default.on_dead_letter),
             start: fields.optional("start", start).unwrap_or(default.start),
@@ -199,6 +203,11 @@ impl Deliver {
             let help = "a record is tried for `patience`, then set aside and tried until `give_up_after`";
             let message = "`give_up_after` ends before `patience` does";
             file.error("bus/patience", fields.key("give_up_after"), message, help);
+        }
+        if deliver.park_schedule.is_empty() {
+            let help = "say how long it waits before each attempt, such as `park_schedule: [1m, 5m, 30m, 2h, 6h]`";
+            let message = "with an empty `park_schedule` a record that fails would never be tried again";
+            file.error("bus/park-schedule", fields.key("park_schedule"), message, help);
         }
         if deliver.order == Order::None && on_dead_letter.is_some_and(|d| d != OnDeadLetter::Continue) {
             let help = "say `order: key`, or `on_dead_letter: continue`";

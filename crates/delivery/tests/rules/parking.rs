@@ -266,13 +266,11 @@ fn where_too_many_keys_are_parked_the_partition_waits() {
     c.fetch([(0, "acme")]);
     fail_beside_others(&mut c, 0, 503);
     c.fetch([(8_000, "globex")]);
-    let mut other = 9_000;
-    for _ in 0..120 {
+    for other in 9_000..9_120 {
         if c.sent().contains(&8_000) {
             c.answer(8_000, status(503));
         }
         c.works_for_another(other);
-        other += 1;
         c.advance(millis(500));
     }
     assert_eq!(c.parked_offsets(), [0]);
