@@ -83,6 +83,11 @@ fn told(happening: &Happening) -> (char, String) {
         }
         What::Followed { event } => ('●', format!("{event} {key} published, as what follows")),
         What::Dead { reason } => ('✗', format!("{event} {key} is a dead letter: {}", shortened(reason))),
+        What::Parked { reason } => ('‖', format!("{event} {key} is set aside, and tried later: {}", shortened(reason))),
+        What::Outage { reason: Some(reason) } => {
+            ('‖', format!("its system fails for everybody: {}", shortened(reason)))
+        }
+        What::Outage { reason: None } => ('●', "its system works again".to_owned()),
         What::Stuck { partition, reason } => {
             ('!', format!("partition {partition} of {event} waits: {}", shortened(reason)))
         }

@@ -9,7 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::json;
 use tempfile::TempDir;
-use tieline_delivery::oracle::{Arrival, CommitSample, Evidence, Produced, Verdict};
+use tieline_delivery::oracle::{Arrival, CommitSample, Ended, Evidence, Produced, Verdict};
 use tieline_runtime::kafka::{Connection, EventProducer};
 use tieline_runtime::registry::RegistryClient;
 use tieline_runtime::system::idempotency::Cause;
@@ -29,6 +29,9 @@ const PARTITIONS: i32 = 6;
 
 /// Keys that the records are spread over: fewer than records, so that order matters.
 const KEYS: u64 = 97;
+
+/// How they are delivered where a test does not say otherwise.
+const DELIVER: &str = "{ order: key, in_flight: 64, patience: 30s, on_dead_letter: continue, start: earliest }";
 
 /// CloudEvents' `source` of the records.
 const SOURCE: &str = "/load";
@@ -50,13 +53,18 @@ pub struct Load {
 impl Load {
     /// Writes and applies a bus of this name.
     pub async fn start(name: &str, system: Options) -> Self {
+        Self::start_with(name, system, DELIVER).await
+    }
+
+    /// The same, with other settings of its delivery.
+    pub async fn start_with(name: &str, system: Options, deliver: &str) -> Self {
         let started = Instant::now();
         let recorder = Recorder::start(system).await.expect("a recorder");
         let registry = Registry::start(any_port()).await.expect("a registry");
         let mut dir = tempfile::tempdir().expect("a folder");
         // For whoever looks into a failure: the replicas' logs lie there.
         dir.disable_cleanup(std::env::var_os("TIELINE_TEST_KEEP").is_some());
-        write_bus(dir.path(), name);
+        write_bus(dir.path(), name, deliver);
         let environment = vec![
             ("KAFKA_BROKERS".to_owned(), kafka().brokers().to_owned()),
             ("SCHEMA_REGISTRY_URL".to_owned(), registry.url()),
@@ -153,6 +161,16 @@ impl Load {
 
     /// What the oracle says of all that was seen.
     pub async fn verdict(self, produced: Vec<Produced>, duplicates_max: Option<usize>) -> Verdict {
+        self.verdict_with(produced, duplicates_max, Vec::new()).await
+    }
+
+    /// The same, where records ended or waited without an accepted call.
+    pub async fn verdict_with(
+        self,
+        produced: Vec<Produced>,
+        duplicates_max: Option<usize>,
+        ended: Vec<Ended>,
+    ) -> Verdict {
         self.stop_sampling.send_replace(true);
         let commits = self.sampler.await.expect("samples");
         assert!(!commits.is_empty(), "no commit was seen");
@@ -176,7 +194,7 @@ impl Load {
             commits,
             system_remembers_keys: true,
             duplicates_max,
-            ended: Vec::new(),
+            ended,
         };
         evidence.judge()
     }
@@ -261,7 +279,7 @@ fn sample_commits(
     })
 }
 
-fn write_bus(dir: &Path, name: &str) {
+fn write_bus(dir: &Path, name: &str, deliver: &str) {
     let files = [
         ("tieline.yaml", include_str!("load/tieline.yaml")),
         ("schemas/load.item_changed.avsc", SCHEMA),
@@ -272,6 +290,6 @@ fn write_bus(dir: &Path, name: &str) {
     for (file, text) in files {
         let path = dir.join(file);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        std::fs::write(path, text.replace("BUS_NAME", name)).expect("a file");
+        std::fs::write(path, text.replace("BUS_NAME", name).replace("DELIVER", deliver)).expect("a file");
     }
 }

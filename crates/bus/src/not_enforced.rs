@@ -27,12 +27,6 @@ const SETTINGS: &[Setting] = &[
     },
     Setting {
         below: "consumers",
-        pointer: "/deliver/give_up_after",
-        value: None,
-        instead: "a key that is out of patience is not set aside, it stops its partition until it goes through",
-    },
-    Setting {
-        below: "consumers",
         pointer: "/deliver/on_dead_letter",
         value: Some("supersede"),
         instead: "as with `continue`, later records of the key go on beside the dead letter",

@@ -242,6 +242,7 @@ fn what_refers_to_what() {
         "at-least-once",
         &[Replace(ERP, "idempotency: { header: Idempotency-Key, remembers: 24h }", "idempotency: none")],
     );
+    check("park-schedule", &[Replace(CONSUMER, "give_up_after: 72h", "park_schedule: []")]);
     check("patience", &[Replace(CONSUMER, "give_up_after: 72h", "give_up_after: 10s")]);
     check("order-none", &[Replace(CONSUMER, "order: key", "order: none, on_dead_letter: hold")]);
     check(

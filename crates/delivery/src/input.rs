@@ -61,6 +61,8 @@ pub enum Input<R> {
         state: ParkedState,
         /// The attempts themselves: the first 3 and the last 20.
         attempts: Vec<AttemptLog>,
+        /// Whether the request of an attempt that may have been applied is there too: the same is sent again.
+        has_request: bool,
     },
     /// A parked record cannot be read back now. It is asked for again.
     RecallFailed {

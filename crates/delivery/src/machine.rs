@@ -174,8 +174,8 @@ impl<R: Clone> Machine<R> {
             Input::Lost { partition } => self.forget(partition),
             Input::Drain { deadline } => self.drain(deadline),
             Input::Fetched { id, key, bytes, record } => self.fetched(id, key, bytes, record),
-            Input::Recalled { id, bytes, record, state, attempts } => {
-                self.recalled(id, bytes, record, state, attempts);
+            Input::Recalled { id, bytes, record, state, attempts, has_request } => {
+                self.recalled(id, bytes, record, state, attempts, has_request);
             }
             Input::RecallFailed { id } => self.recall_failed(id),
             Input::Redrive { id, key, bytes, record, maybe_applied, attempts_total, attempts } => {

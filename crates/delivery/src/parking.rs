@@ -169,6 +169,7 @@ impl<R: Clone> Machine<R> {
         record: R,
         state: ParkedState,
         attempts: Vec<AttemptLog>,
+        has_request: bool,
     ) {
         let (order, now) = (self.settings.order, self.now);
         let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
@@ -186,6 +187,7 @@ impl<R: Clone> Machine<R> {
         };
         let before = Before { state, at: now, applied: assigned.park.applied_before(&lane) };
         let mut entry = Entry::recalled(key, bytes, record, before, attempts, Came::Parked);
+        entry.has_request = has_request;
         entry.maybe_applied |= assigned.park.is_unknown(&lane, id.offset);
         assigned.park.arrived(&lane);
         let place = match LaneId::of(order, entry.key.as_ref()) {

@@ -97,6 +97,7 @@ pub fn topics(bus: &Bus) -> Vec<Topic> {
     }
     for consumer in bus.consumers.keys() {
         add(state_topic(&bus.name, consumer, "ledger"), vec![("cleanup.policy", "delete"), large]);
+        add(state_topic(&bus.name, consumer, "parked"), vec![("cleanup.policy", "compact"), large]);
     }
     topics
 }

@@ -73,6 +73,16 @@ pub enum What {
         /// Why.
         reason: String,
     },
+    /// It is set aside, and tried later.
+    Parked {
+        /// Why.
+        reason: String,
+    },
+    /// The system of a consumer fails for everybody, or does not any more.
+    Outage {
+        /// Why; none when it is over.
+        reason: Option<String>,
+    },
     /// A partition waits, for another reason than that enough is under way.
     Stuck {
         /// Which one.

@@ -23,6 +23,9 @@ pub struct Metrics {
     in_flight: IntGaugeVec,
     buffered_records: IntGaugeVec,
     stuck: IntGaugeVec,
+    parked_records: IntGaugeVec,
+    held_keys: IntGaugeVec,
+    outage: IntGaugeVec,
     paused_partitions: IntGaugeVec,
     commit_age_seconds: IntGaugeVec,
     commits: IntCounterVec,
@@ -39,6 +42,14 @@ pub struct ConsumerMetrics {
     pub skipped: IntCounter,
     /// Dead letters.
     pub dead: IntCounter,
+    /// Set aside, each time.
+    pub parked: IntCounter,
+    /// Records that are parked now.
+    pub parked_records: IntGauge,
+    /// Keys that are held behind a dead letter.
+    pub held_keys: IntGauge,
+    /// 1 while the system fails for everybody.
+    pub outage: IntGauge,
     /// Attempts, by what the answer meant.
     pub attempts: IntCounterVec,
     /// Time of a call.
@@ -55,7 +66,7 @@ pub struct ConsumerMetrics {
     pub in_flight: IntGauge,
     /// Records kept in memory.
     pub buffered_records: IntGauge,
-    /// Records that are out of patience or held.
+    /// Records that fail for longer than they should, and are not parked.
     pub stuck: IntGauge,
     /// Partitions that are not fetched from.
     pub paused_partitions: IntGauge,
@@ -94,7 +105,10 @@ impl Metrics {
             )?,
             in_flight: gauge("tieline_in_flight", "Calls under way.", &by_consumer)?,
             buffered_records: gauge("tieline_buffered_records", "Records kept in memory.", &by_consumer)?,
-            stuck: gauge("tieline_stuck_records", "Records that are out of patience or held.", &by_consumer)?,
+            stuck: gauge("tieline_stuck_records", "Records that fail for longer than they should.", &by_consumer)?,
+            parked_records: gauge("tieline_parked_records", "Records that are parked.", &by_consumer)?,
+            held_keys: gauge("tieline_held_keys", "Keys held behind a dead letter.", &by_consumer)?,
+            outage: gauge("tieline_outage", "1 while the system fails for everybody.", &by_consumer)?,
             paused_partitions: gauge("tieline_paused_partitions", "Partitions not fetched from.", &by_consumer)?,
             commit_age_seconds: gauge("tieline_commit_age_seconds", "Time since the last commit.", &by_consumer)?,
             commits: counter("tieline_commits_total", "Commits by result.", &["consumer", "result"])?,
@@ -120,6 +134,9 @@ impl Metrics {
             &self.in_flight,
             &self.buffered_records,
             &self.stuck,
+            &self.parked_records,
+            &self.held_keys,
+            &self.outage,
             &self.paused_partitions,
             &self.commit_age_seconds,
             &self.stale_inputs,
@@ -137,6 +154,10 @@ impl Metrics {
             done: self.deliveries.with_label_values(&[name, "done"]),
             skipped: self.deliveries.with_label_values(&[name, "skipped"]),
             dead: self.deliveries.with_label_values(&[name, "dead"]),
+            parked: self.deliveries.with_label_values(&[name, "parked"]),
+            parked_records: self.parked_records.with_label_values(&[name]),
+            held_keys: self.held_keys.with_label_values(&[name]),
+            outage: self.outage.with_label_values(&[name]),
             attempts: self.attempts.clone(),
             call_seconds: self.call_seconds.with_label_values(&[name]),
             effect_seconds: self.effect_seconds.with_label_values(&[name]),

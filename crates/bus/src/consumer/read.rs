@@ -12,7 +12,7 @@ use super::{Consumer, Deliver, OnDeadLetter, Order, Start};
 use crate::fields::Fields;
 use crate::folder::DefinitionFile;
 use crate::known::{self, Everything};
-use crate::values::{choice, duration, is_name, named, text, whole};
+use crate::values::{choice, duration, is_name, list, named, text, whole};
 use crate::{Event, System, variables};
 
 /// A consumer as it is declared: names resolved, expressions not yet compiled.

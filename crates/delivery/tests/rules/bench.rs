@@ -239,7 +239,8 @@ impl Bench {
     pub fn recalled(&self, id: RecordId) -> Input<i64> {
         let (at, mut state, attempts) = self.states.get(&id.offset).cloned().unwrap_or_default();
         state.failing_for += self.now.since(at);
-        Input::Recalled { id, bytes: 100, record: id.offset, state, attempts }
+        let has_request = state.maybe_applied;
+        Input::Recalled { id, bytes: 100, record: id.offset, state, attempts, has_request }
     }
 
     pub fn redrive(&mut self, offset: i64, key: &str) {

@@ -548,7 +548,12 @@ impl World {
                     state.failing_for += Duration::from_millis(self.now_ms - row.written_at_ms);
                 }
                 self.seen.recalled += 1;
-                Input::Recalled { id, bytes: 50, record: row.event, state, attempts: Vec::new() }
+                // The request lies with it, if an attempt may have been applied.
+                let (has_request, record) = (state.maybe_applied, row.event);
+                if has_request && self.processes[process].incarnation == incarnation {
+                    self.processes[process].requests.insert(record);
+                }
+                Input::Recalled { id, bytes: 50, record, state, attempts: Vec::new(), has_request }
             }
             // A zombie may ask for what is there no more.
             None => Input::RecallFailed { id },

@@ -12,5 +12,5 @@ mod wiring;
 pub(crate) use prepare::BOUNDS;
 
 pub use service::{ServiceError, Stop, run};
-pub use status::{ConsumerStatus, PartitionStatus, StuckRecord};
+pub use status::{ConsumerStatus, OutageStatus, PartitionStatus, StuckRecord};
 pub use wiring::{Wiring, WiringError};

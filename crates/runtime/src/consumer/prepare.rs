@@ -1,5 +1,6 @@
 //! From a record to a request: decode, filter, look up, map.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
@@ -14,6 +15,7 @@ use tieline_schema::wire::{SchemaRef, VALUE_SCHEMA_HEADER, split};
 use super::Wiring;
 use crate::kafka::Record;
 use crate::registry::RegistryError;
+use crate::state::{ParkedRecord, StoredRequest};
 
 /// What one record may hold: as much as a Kafka record of the usual 1 MiB can say in earnest.
 pub(crate) const BOUNDS: Bounds = Bounds { items_max: 100_000, depth_max: 64, output_bytes_max: 4 << 20 };
@@ -22,6 +24,8 @@ pub(crate) const BOUNDS: Bounds = Bounds { items_max: 100_000, depth_max: 64, ou
 #[derive(Debug)]
 pub(super) struct Delivered {
     pub record: Arc<Record>,
+    /// How often it was redriven from the dead letters.
+    pub redriven: u32,
     attributes: OnceLock<Attributes>,
     /// What was last prepared. The same bytes are sent again while an attempt may have been applied.
     request: Mutex<Option<Arc<PreparedCall>>>,
@@ -35,6 +39,20 @@ pub(super) struct PreparedCall {
     pub looked_up: Vec<(String, Arc<Value>)>,
 }
 
+impl PreparedCall {
+    fn stored(request: &StoredRequest<'_>) -> Self {
+        Self {
+            parameters: request.parameters.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            body: request.body.as_deref().map(Bytes::copy_from_slice),
+            looked_up: request
+                .looked_up
+                .iter()
+                .map(|(name, value)| (name.to_string(), Arc::new(Value::clone(value))))
+                .collect(),
+        }
+    }
+}
+
 /// What came of preparing a record.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -46,7 +64,28 @@ pub(super) enum Step {
 
 impl Delivered {
     pub fn new(record: Arc<Record>) -> Self {
-        Self { record, attributes: OnceLock::new(), request: Mutex::new(None) }
+        Self { record, redriven: 0, attributes: OnceLock::new(), request: Mutex::new(None) }
+    }
+
+    /// A record that was parked, as it was.
+    pub fn parked(parked: &ParkedRecord<'_>) -> Self {
+        let record = Record {
+            topic: Arc::from(parked.origin.topic.as_str()),
+            partition: parked.origin.partition,
+            offset: parked.origin.offset,
+            timestamp_ms: parked.timestamp_ms,
+            key: parked.key.as_deref().map(Arc::from),
+            value: parked.value.as_deref().map(<[u8]>::to_vec),
+            headers: parked.headers.iter().map(|header| (&*header.name, header.value.as_deref())).collect(),
+        };
+        let delivered = Self { redriven: parked.redriven, ..Self::new(Arc::new(record)) };
+        if let Some(request) = &parked.request {
+            delivered.keep_request(PreparedCall::stored(request));
+            if let Ok(attributes) = Attributes::from_headers(delivered.record.headers.iter()) {
+                let _ = delivered.attributes.set(attributes);
+            }
+        }
+        delivered
     }
 
     /// The event's id, once the record has been looked at.
@@ -65,6 +104,19 @@ impl Delivered {
 
     pub fn request(&self) -> Option<Arc<PreparedCall>> {
         self.request.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The request, as it is stored while an attempt may have been applied.
+    pub fn stored_request(&self) -> Option<StoredRequest<'static>> {
+        let request = self.request()?;
+        let parameter = |(name, value): &(String, String)| (Cow::Owned(name.clone()), Cow::Owned(value.clone()));
+        let looked_up =
+            |(name, value): &(String, Arc<Value>)| (Cow::Owned(name.clone()), Cow::Owned(Value::clone(value)));
+        Some(StoredRequest {
+            parameters: request.parameters.iter().map(parameter).collect(),
+            body: request.body.as_ref().map(|body| Cow::Owned(body.to_vec())),
+            looked_up: request.looked_up.iter().map(looked_up).collect(),
+        })
     }
 
     pub fn keep_request(&self, request: PreparedCall) {

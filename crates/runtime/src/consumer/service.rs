@@ -1,6 +1,6 @@
 //! The loop of one consumer: it carries what happens to the core, and what the core asks for into the world.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc as sync_mpsc;
 use std::time::{Duration, Instant};
@@ -12,23 +12,24 @@ use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::KafkaError;
 use tieline_bus::{Consumer, OnDeadLetter, Order};
 use tieline_delivery::{
-    Answer, AttemptLog, Commit, CommitId, Epoch, Final, Input, Machine, Outcome, Output, Partition, PauseReason,
+    Answer, AttemptLog, Came, Commit, CommitId, Epoch, Final, Input, Machine, Outcome, Output, Partition, PauseReason,
     Prepared, RecordId, Settings, Time,
 };
 use tokio::sync::{mpsc, watch};
 
 use super::Wiring;
-use super::finals::{StateTopics, state_records};
+use super::finals::{Now, StateTopics, state_records};
 use super::lag::{Ages, records_behind};
 use super::prepare::{Delivered, Preparer, Step};
 use super::send::{Sender, detail, tell};
-use super::status::{ConsumerStatus, PartitionStatus, StuckRecord, reason_text};
+use super::status::{ConsumerStatus, OutageStatus, PartitionStatus, StuckRecord, reason_text};
 use crate::happening::{Happening, What};
 use crate::kafka::{
-    Batch, CommitMode, Committer, ConnectError, Control, FetchEvent, Fetcher, Halt, Record, Report, group_of,
-    state_topic,
+    Batch, CommitMode, Committer, ConnectError, Control, FetchEvent, Fetcher, Halt, ParkError, ParkTopic, Record,
+    Report, group_of, state_topic,
 };
 use crate::producer::{StartError, schema_id};
+use crate::state::{Attempt, ParkedRecord};
 use crate::telemetry::ConsumerMetrics;
 
 /// Records of all partitions that may be fetched and not yet covered by a commit.
@@ -53,6 +54,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 
 /// Longest `Retry-After` that is waited for without an alarm.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
+
+/// Most keys that may be parked in one process. Each costs some 200 bytes of memory, and each of its records some 40.
+const PARKED_KEYS_MAX: usize = 100_000;
 
 /// How long what is in flight may take when partitions are taken back or the service stops.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -83,6 +87,9 @@ pub enum ServiceError {
     /// The system has no client.
     #[error("system `{0}` has no client")]
     NoSystem(String),
+    /// What is parked cannot be read, so that nothing may be delivered.
+    #[error("parked records cannot be read: {0}")]
+    Park(ParkError),
     /// Nobody said where to start.
     #[error(transparent)]
     Halted(Halt),
@@ -98,6 +105,7 @@ pub enum ServiceError {
 enum Done {
     Prepared { id: RecordId, attempt: u32, delivered: Arc<Delivered>, step: Step },
     Answered { id: RecordId, attempt: u32, answer: Answer, log: AttemptLog },
+    Recalled { id: RecordId, parked: Result<Box<ParkedRecord<'static>>, String> },
     Behind { records: Option<i64> },
 }
 
@@ -175,6 +183,9 @@ struct Service {
     fetcher: Fetcher,
     committer: Committer,
     topics: StateTopics,
+    park: Arc<ParkTopic>,
+    /// Where the parked records of each partition of ours lie, by their offset in the topic that they came from.
+    places: BTreeMap<i32, HashMap<i64, i64>>,
     metrics: ConsumerMetrics,
     status: watch::Sender<ConsumerStatus>,
     under_way: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -191,6 +202,8 @@ struct Service {
     committing: Option<Vec<Final<Arc<Delivered>>>>,
     /// Since when partitions wait, in milliseconds since the Unix epoch.
     paused_since: BTreeMap<i32, i64>,
+    /// Whether people were told that the system fails for everybody.
+    in_outage: bool,
     ages: Ages,
     /// Whether the brokers are being asked how far we are behind.
     asking_lag: bool,
@@ -212,7 +225,10 @@ impl Service {
         };
         let metrics = wiring.metrics.consumer(name);
         let topic = &consumer.event.topic;
-        let (fetcher, fetched) = Fetcher::start(&wiring.connection, &group_of(bus, name), topic, DRAIN)?;
+        let group = group_of(bus, name);
+        let parked = state_topic(bus, name, "parked");
+        let park = Arc::new(ParkTopic::new(&wiring.connection, &group, parked.clone())?);
+        let (fetcher, fetched) = Fetcher::start(&wiring.connection, &group, topic, Arc::clone(&park), DRAIN)?;
         let mode = if wiring.connection.embedded {
             CommitMode::InTurn
         } else {
@@ -220,8 +236,10 @@ impl Service {
         };
         let (committer, reports) = Committer::start(&wiring.connection, mode, topic, Arc::clone(&fetcher.client))?;
         let topics = StateTopics {
+            source: topic.as_str().into(),
             ledger: state_topic(bus, name, "ledger").into(),
             dead_letters: state_topic(bus, name, "dead-letters").into(),
+            parked: parked.into(),
         };
         let preparer = Arc::new(Preparer::new(wiring, Arc::clone(&consumer)));
         let sender = Sender { preparer: Arc::clone(&preparer), system, metrics: metrics.clone(), follow_up_schema };
@@ -233,6 +251,8 @@ impl Service {
             fetcher,
             committer,
             topics,
+            park,
+            places: BTreeMap::new(),
             metrics,
             status,
             under_way: FuturesUnordered::new(),
@@ -245,6 +265,7 @@ impl Service {
             last_commit: Instant::now(),
             committing: None,
             paused_since: BTreeMap::new(),
+            in_outage: false,
             ages: Ages::default(),
             asking_lag: false,
         };
@@ -271,7 +292,8 @@ impl Service {
             match self.machine.poll(now) {
                 Output::Prepare { id, attempt, record } => self.prepare(id, attempt, record),
                 Output::Send { id, attempt, record, .. } => self.send(id, attempt, record),
-                Output::Commit(commit) => self.commit(commit),
+                Output::Recall { id } => self.recall(id),
+                Output::Commit(commit) => self.commit(now, commit),
                 Output::Pause { partition, reason } => self.pause(partition, &reason),
                 Output::Resume { partition } => self.resume(partition),
                 Output::Released { partition } => self.released(partition),
@@ -321,6 +343,7 @@ impl Service {
                 Input::Prepared { id, attempt, outcome: self.prepared(attempt, &delivered, step) }
             }
             Done::Answered { id, attempt, answer, log } => Input::Answered { id, attempt, answer, log },
+            Done::Recalled { id, parked } => self.recalled(id, parked),
             Done::Behind { records } => {
                 self.asking_lag = false;
                 if let Some(records) = records {
@@ -365,10 +388,12 @@ impl Service {
             FetchEvent::Lost { partitions } => {
                 for partition in partitions {
                     self.epochs.remove(&partition);
+                    self.places.remove(&partition);
                     self.ages.forget(partition);
                     self.input(Input::Lost { partition: Partition(partition) });
                 }
             }
+            FetchEvent::ParkUnreadable { error } => return Err(ServiceError::Park(error)),
             FetchEvent::Halted { halt } => return Err(ServiceError::Halted(halt)),
             FetchEvent::Failed { error } => return Err(ServiceError::Kafka(error)),
         }
@@ -397,8 +422,19 @@ impl Service {
         self.paused_since.remove(&at.partition);
         // A pause that was asked for under an earlier assignment may be obeyed only now.
         self.fetcher.ask(Control::Resume(at.partition));
-        tracing::info!(consumer = self.consumer.name, partition = at.partition, offset, "assigned");
-        self.input(Input::Assigned { epoch, partition, offset, metadata: at.metadata, partitions });
+        let (metadata, parked) = (at.metadata, at.parked);
+        let (waiting, holds) = (parked.parked.len(), parked.held.len());
+        tracing::info!(
+            consumer = self.consumer.name,
+            partition = at.partition,
+            offset,
+            parked = waiting,
+            holds,
+            "assigned"
+        );
+        self.places.insert(at.partition, parked.places);
+        let (parked, held) = (parked.parked, parked.held);
+        self.input(Input::Assigned { epoch, partition, offset, metadata, partitions, parked, held });
         Ok(())
     }
 
@@ -416,6 +452,7 @@ impl Service {
 
     fn released(&mut self, partition: Partition) {
         self.epochs.remove(&partition.0);
+        self.places.remove(&partition.0);
         self.ages.forget(partition.0);
         self.paused_since.remove(&partition.0);
         if let Some((waiting, _)) = &mut self.leaving {
@@ -457,8 +494,43 @@ impl Service {
         self.fetcher.ask(Control::Resume(partition.0));
     }
 
-    fn commit(&mut self, commit: Commit<Arc<Delivered>>) {
-        match state_records(&self.topics, &commit.finals, crate::now_ms()) {
+    /// Reads a parked record back, on a thread that may block.
+    fn recall(&self, id: RecordId) {
+        let (partition, park) = (id.partition.0, Arc::clone(&self.park));
+        let Some(&place) = self.places.get(&partition).and_then(|places| places.get(&id.offset)) else {
+            let parked = Err("nobody knows where it lies".to_owned());
+            self.under_way.push(Box::pin(std::future::ready(Done::Recalled { id, parked })));
+            return;
+        };
+        self.under_way.push(Box::pin(async move {
+            let read = tokio::task::spawn_blocking(move || park.record(partition, place)).await;
+            let parked = match read {
+                Ok(Ok(parked)) => Ok(Box::new(parked)),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err("the process is ending".to_owned()),
+            };
+            Done::Recalled { id, parked }
+        }));
+    }
+
+    fn recalled(&self, id: RecordId, parked: Result<Box<ParkedRecord<'static>>, String>) -> Input<Arc<Delivered>> {
+        let parked = match parked {
+            Ok(parked) => parked,
+            Err(error) => {
+                let (partition, offset) = (id.partition.0, id.offset);
+                let consumer = &self.consumer.name;
+                tracing::error!(consumer, partition, offset, error, "a parked record cannot be read back");
+                return Input::RecallFailed { id };
+            }
+        };
+        let record = Arc::new(Delivered::parked(&parked));
+        let (state, has_request) = (parked.state(crate::now_ms()), record.request().is_some());
+        let attempts = parked.attempts.into_iter().map(Attempt::into_log).collect();
+        Input::Recalled { id, bytes: record.record.size(), record, state, attempts, has_request }
+    }
+
+    fn commit(&mut self, now: Time, commit: Commit<Arc<Delivered>>) {
+        match state_records(&self.topics, &commit, Now { at: now, ms: crate::now_ms() }) {
             Ok(records) => {
                 let membership = self.membership.clone();
                 self.committing = Some(commit.finals);
@@ -489,6 +561,9 @@ impl Service {
             Outcome::Dead { reason, .. } => {
                 tell(&self.preparer, &ended.record, || What::Dead { reason: reason.detail.clone() });
             }
+            Outcome::Parked { reason, .. } => {
+                tell(&self.preparer, &ended.record, || What::Parked { reason: reason.detail.clone() });
+            }
         }
         self.count(&ended.outcome);
     }
@@ -498,6 +573,7 @@ impl Service {
             Outcome::Done => self.metrics.done.inc(),
             Outcome::Skipped => self.metrics.skipped.inc(),
             Outcome::Dead { .. } => self.metrics.dead.inc(),
+            Outcome::Parked { .. } => self.metrics.parked.inc(),
         }
     }
 
@@ -506,6 +582,18 @@ impl Service {
         self.let_go();
         match report.result {
             Ok(()) => {
+                for place in report.places {
+                    if let Some(places) = self.places.get_mut(&place.partition) {
+                        places.insert(place.origin, place.offset);
+                    }
+                }
+                for ended in finals.iter().filter(|ended| ended.came == Came::Parked) {
+                    if let (false, Some(places)) =
+                        (matches!(ended.outcome, Outcome::Parked { .. }), self.places.get_mut(&ended.id.partition.0))
+                    {
+                        places.remove(&ended.id.offset);
+                    }
+                }
                 // Told only now: a commit that fails is made again, with the same records in it.
                 finals.iter().for_each(|ended| self.ended(ended));
                 self.metrics.commits_ok.inc();
@@ -527,10 +615,14 @@ impl Service {
 
     fn publish_status(&mut self) {
         let status = self.look();
+        self.tell_outage(status.outage.as_ref());
         self.metrics.in_flight.set(clamp(status.in_flight));
         self.metrics.keys_waiting.set(clamp(status.keys_waiting));
         self.metrics.buffered_records.set(clamp(status.buffered_records));
         self.metrics.stuck.set(clamp(status.stuck.len()));
+        self.metrics.parked_records.set(clamp(status.parked_records));
+        self.metrics.held_keys.set(clamp(status.held_keys));
+        self.metrics.outage.set(i64::from(status.outage.is_some()));
         self.metrics.paused_partitions.set(clamp(status.partitions.iter().filter(|p| p.paused.is_some()).count()));
         self.metrics.stale_inputs.set(i64::try_from(self.machine.stale_inputs()).unwrap_or(i64::MAX));
         let idle = status.partitions.iter().all(|p| p.committed == p.fetched_to);
@@ -542,6 +634,28 @@ impl Service {
         self.metrics.lag_seconds.set(self.ages.oldest_s(crate::now_ms()));
         self.ask_lag();
         self.status.send_replace(status);
+    }
+
+    /// Tells when an outage begins, and when it is over.
+    fn tell_outage(&mut self, outage: Option<&OutageStatus>) {
+        let before = std::mem::replace(&mut self.in_outage, outage.is_some());
+        if before == outage.is_some() {
+            return;
+        }
+        let (consumer, system) = (&self.consumer, &self.consumer.call.system.name);
+        let reason = outage.map(|outage| outage.detail.clone());
+        match &reason {
+            Some(reason) => tracing::warn!(consumer = consumer.name, system, reason, "the system fails for everybody"),
+            None => tracing::info!(consumer = consumer.name, system, "the system works again"),
+        }
+        self.preparer.wiring.happenings.tell(|| Happening {
+            at_ms: crate::now_ms(),
+            service: consumer.name.clone(),
+            event_id: String::new(),
+            event: consumer.event.name.clone(),
+            key: String::new(),
+            what: What::Outage { reason },
+        });
     }
 
     /// Asks the brokers how far we are behind, unless they are being asked.
@@ -586,6 +700,16 @@ impl Service {
             keys_waiting: load.keys_waiting,
             buffered_records: load.buffered_records,
             stuck: stuck.collect(),
+            outage: self.machine.outage().map(|outage| OutageStatus {
+                reason: outage.reason.code,
+                detail: outage.reason.detail,
+                lasting_s: outage.lasting.as_secs(),
+                probes: outage.probes,
+                probe_in_s: outage.probe_at.0.saturating_sub(now.0).as_secs(),
+            }),
+            parked_records: load.parked_records,
+            parked_keys: load.parked_keys,
+            held_keys: load.held_keys,
             halted: None,
         }
     }
@@ -613,6 +737,9 @@ fn settings(consumer: &Consumer) -> Settings {
         window_records_max: WINDOW_RECORDS_MAX,
         window_bytes_max: WINDOW_BYTES_MAX,
         patience: deliver.patience,
+        park_schedule: deliver.park_schedule.clone(),
+        give_up_after: deliver.give_up_after,
+        parked_keys_max: PARKED_KEYS_MAX,
         backoff_min: BACKOFF.0,
         backoff_max: BACKOFF.1,
         request_deadline: consumer.call.system.deadline,

@@ -20,8 +20,31 @@ pub struct ConsumerStatus {
     pub buffered_records: usize,
     /// What is stuck, and why.
     pub stuck: Vec<StuckRecord>,
+    /// Whether the system fails for everybody.
+    pub outage: Option<OutageStatus>,
+    /// Records that are parked.
+    pub parked_records: usize,
+    /// Keys that have such records, or are held.
+    pub parked_keys: usize,
+    /// Keys that are held behind a dead letter.
+    pub held_keys: usize,
     /// Why it does not go on at all, where it does not.
     pub halted: Option<String>,
+}
+
+/// A system that fails for everybody: one call at a time finds out when that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OutageStatus {
+    /// The code of the last failure.
+    pub reason: String,
+    /// The last failure, as a sentence.
+    pub detail: String,
+    /// For how long, in seconds.
+    pub lasting_s: u64,
+    /// How many calls have found that it is not over.
+    pub probes: u32,
+    /// When the next one finds out, in seconds from now.
+    pub probe_in_s: u64,
 }
 
 /// Where a partition stands.
@@ -39,7 +62,7 @@ pub struct PartitionStatus {
     pub paused_since_ms: Option<i64>,
 }
 
-/// A record that keeps its partition from going on. It is still tried.
+/// A record that fails for longer than it should. It is still tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StuckRecord {
     /// Its partition.
@@ -67,18 +90,21 @@ pub(super) fn reason_text(reason: &PauseReason) -> String {
     match reason {
         PauseReason::Window => "as many records are under way as may be".to_owned(),
         PauseReason::OutOfPatience { id, reason } => {
-            format!("offset {} is out of patience and is still tried: {} ({})", id.offset, reason.detail, reason.code)
+            let cannot = "cannot be parked, since its records wait for each other or too many keys are parked";
+            format!("offset {} is out of patience and {cannot}: {} ({})", id.offset, reason.detail, reason.code)
         }
-        PauseReason::Held { id } => format!("its key is held behind the dead letter at offset {}", id.offset),
+        PauseReason::Held { id } => {
+            format!(
+                "its records wait for each other, and for the dead letter at offset {} to be redriven or discarded",
+                id.offset
+            )
+        }
         PauseReason::PartitionsChanged { was, is } => format!(
             "the topic had {was} partitions when its offsets were committed and has {is}: keys have moved between \
              partitions, so that their order is lost; use a new topic"
         ),
-        PauseReason::Outage { id, reason } => {
-            format!(
-                "the system fails for everybody, as offset {} tells: {} ({})",
-                id.offset, reason.detail, reason.code
-            )
+        PauseReason::Outage { reason } => {
+            format!("the system fails for everybody, at last with: {} ({})", reason.detail, reason.code)
         }
         PauseReason::MetadataUnreadable { what } => {
             format!("the metadata beside the committed offset cannot be read ({what}); going on could send twice")

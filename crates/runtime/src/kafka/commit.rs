@@ -3,15 +3,15 @@
 //! On Kafka a commit is one transaction (KIP-447): an owner that was replaced is fenced with all that it wrote. The embedded
 //! broker has no transactions: there it is produce, await, commit. Both block, so they have a thread of their own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as sync_mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode as KafkaCommitMode, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{Offset, TopicPartitionList};
 use tieline_delivery::{CommitId, CommitOffset};
@@ -48,7 +48,7 @@ pub struct Batch {
     pub id: CommitId,
     /// The offsets, of the topic that is read.
     pub offsets: Vec<CommitOffset>,
-    /// Ledger and dead letters.
+    /// Ledger, dead letters, parked records and holds.
     pub records: Vec<StateRecord>,
     /// What proves our membership. Taken when the assignment was, so that it is never newer than what the core knows.
     pub membership: Option<Arc<ConsumerGroupMetadata>>,
@@ -63,8 +63,21 @@ pub struct StateRecord {
     pub partition: i32,
     /// The key.
     pub key: Vec<u8>,
-    /// The value.
-    pub value: Vec<u8>,
+    /// The value; none ends what was written under the key before.
+    pub value: Option<Vec<u8>>,
+    /// The offset of the record that it parks. Where it came to lie is reported, so that it can be read back.
+    pub parks: Option<i64>,
+}
+
+/// Where a parked record came to lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its partition, the same in both topics.
+    pub partition: i32,
+    /// Its offset in the topic that it came from.
+    pub origin: i64,
+    /// Its offset in the topic of parked records.
+    pub offset: i64,
 }
 
 /// What came of a commit.
@@ -74,6 +87,8 @@ pub struct Report {
     pub id: CommitId,
     /// Nothing of it is there when it failed.
     pub result: Result<(), KafkaError>,
+    /// Where the records that it parks lie, if it was made.
+    pub places: Vec<Place>,
 }
 
 /// The thread that commits.
@@ -110,7 +125,9 @@ impl Committer {
                 loop {
                     match todo.recv_timeout(ATTEND_EVERY) {
                         Ok(batch) => {
-                            let report = Report { id: batch.id, result: writer.write(&batch) };
+                            let result = writer.write(&batch);
+                            let places = writer.places(&batch);
+                            let report = Report { id: batch.id, result, places };
                             if reports.send(report).is_err() {
                                 break;
                             }
@@ -185,6 +202,17 @@ impl Writer {
             self.producer = Some(producer);
         }
         result.map_err(|failure| failure.error)
+    }
+
+    /// Where the parked records of a batch came to lie.
+    fn places(&self, batch: &Batch) -> Vec<Place> {
+        let Some(producer) = &self.producer else { return Vec::new() };
+        let written = std::mem::take(&mut *producer.context().written.lock().unwrap_or_else(PoisonError::into_inner));
+        let place = |(n, offset): (usize, i64)| {
+            let record = batch.records.get(n)?;
+            Some(Place { partition: record.partition, origin: record.parks?, offset })
+        };
+        written.into_iter().filter_map(place).collect()
     }
 
     fn connect(&mut self) -> Result<BaseProducer<Undelivered>, KafkaError> {
@@ -281,17 +309,28 @@ fn take_reports(producer: &BaseProducer<Undelivered>) {
 }
 
 fn put(producer: &BaseProducer<Undelivered>, records: &[StateRecord]) -> Result<(), KafkaError> {
-    for record in records {
-        let record = BaseRecord::to(&record.topic).partition(record.partition).key(&record.key).payload(&record.value);
+    // What an attempt before this one has written is of no account.
+    producer.context().written.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    for (n, state) in records.iter().enumerate() {
+        let opaque = state.parks.map_or(NOT_PARKED, |_| n);
+        let mut record = BaseRecord::with_opaque_to(&state.topic, opaque).partition(state.partition).key(&state.key);
+        if let Some(value) = &state.value {
+            record = record.payload(value);
+        }
         producer.send(record).map_err(|(error, _)| error)?;
     }
     Ok(())
 }
 
-/// Counts what was not delivered.
+/// Tells a record that parks nothing from the number of one that does.
+const NOT_PARKED: usize = usize::MAX;
+
+/// Counts what was not delivered, and notes where parked records came to lie.
 #[derive(Debug, Default)]
 struct Undelivered {
     count: AtomicU64,
+    /// Numbers of records of the batch, and their offsets.
+    written: Mutex<Vec<(usize, i64)>>,
     faults: Faults,
 }
 
@@ -302,11 +341,17 @@ impl ClientContext for Undelivered {
 }
 
 impl ProducerContext for Undelivered {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: Self::DeliveryOpaque) {
-        if result.is_err() {
-            self.count.fetch_add(1, Ordering::Release);
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: Self::DeliveryOpaque) {
+        match result {
+            Ok(_) if opaque == NOT_PARKED => {}
+            Ok(message) => {
+                self.written.lock().unwrap_or_else(PoisonError::into_inner).push((opaque, message.offset()));
+            }
+            Err(_) => {
+                self.count.fetch_add(1, Ordering::Release);
+            }
         }
     }
 }

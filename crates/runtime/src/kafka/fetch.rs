@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::Record;
 use super::faults::Faults;
+use super::park::{ParkError, ParkTopic, Parked};
 use super::patience::patiently;
 use super::settings::{ConnectError, Connection, consumer_settings};
 
@@ -72,6 +73,11 @@ pub enum FetchEvent {
         /// Why.
         halt: Halt,
     },
+    /// What is parked of partitions that are ours cannot be read, so that nothing may be delivered from them.
+    ParkUnreadable {
+        /// Why.
+        error: ParkError,
+    },
     /// The client is broken for good, or the broker refuses us.
     Failed {
         /// Why.
@@ -88,6 +94,8 @@ pub struct Position {
     pub offset: Option<i64>,
     /// The metadata that was committed with it.
     pub metadata: String,
+    /// What is parked of it, read after its offset was.
+    pub parked: Parked,
 }
 
 /// Why nothing more can be read.
@@ -135,6 +143,7 @@ pub struct Fetcher {
 pub struct Membership {
     events: mpsc::Sender<FetchEvent>,
     topic: String,
+    park: Arc<ParkTopic>,
     drain: Duration,
     faults: Faults,
 }
@@ -154,10 +163,11 @@ impl Fetcher {
         connection: &Connection,
         group: &str,
         topic: &str,
+        park: Arc<ParkTopic>,
         drain: Duration,
     ) -> Result<(Self, mpsc::Receiver<FetchEvent>), ConnectError> {
         let (events, receiver) = mpsc::channel(CHANNEL_BATCHES);
-        let context = Membership { events, topic: topic.to_owned(), drain, faults: Faults::default() };
+        let context = Membership { events, topic: topic.to_owned(), park, drain, faults: Faults::default() };
         let client: BaseConsumer<Membership> = consumer_settings(connection, group)?.create_with_context(context)?;
         client.subscribe(&[topic])?;
         let client = Arc::new(client);
@@ -303,9 +313,19 @@ impl Membership {
             self.report(FetchEvent::Assigned { partitions: Vec::new(), partition_count: 0, membership });
             return;
         }
-        self.report(match self.positions(client, partitions) {
-            Ok((partitions, partition_count)) => FetchEvent::Assigned { partitions, partition_count, membership },
-            Err(error) => FetchEvent::Failed { error },
+        let (mut positions, partition_count) = match self.positions(client, partitions) {
+            Ok(found) => found,
+            Err(error) => return self.report(FetchEvent::Failed { error }),
+        };
+        // After the offsets: what was parked by the commit that they come from is there then. Nothing is fetched meanwhile.
+        self.report(match self.park.index(&numbers(partitions), crate::now_ms()) {
+            Ok(mut parked) => {
+                for at in &mut positions {
+                    at.parked = parked.remove(&at.partition).unwrap_or_default();
+                }
+                FetchEvent::Assigned { partitions: positions, partition_count, membership }
+            }
+            Err(error) => FetchEvent::ParkUnreadable { error },
         });
     }
 
@@ -351,5 +371,10 @@ pub(super) fn position(
         Offset::Offset(offset) => Some(offset),
         _ => None,
     };
-    Ok(Position { partition: element.partition(), offset, metadata: element.metadata().to_owned() })
+    Ok(Position {
+        partition: element.partition(),
+        offset,
+        metadata: element.metadata().to_owned(),
+        parked: Parked::default(),
+    })
 }

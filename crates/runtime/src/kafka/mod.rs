@@ -5,14 +5,16 @@ mod commit;
 mod faults;
 mod fetch;
 mod headers;
+mod park;
 mod patience;
 mod publish;
 mod read;
 mod settings;
 
-pub use commit::{Batch, CommitMode, Committer, Report, StateRecord};
+pub use commit::{Batch, CommitMode, Committer, Place, Report, StateRecord};
 pub use fetch::{Control, FetchEvent, Fetcher, Halt, Membership, Position};
 pub use headers::RecordHeaders;
+pub use park::{ParkError, ParkTopic, Parked};
 pub(crate) use patience::patiently;
 pub use publish::{EventProducer, PublishError};
 pub use read::{ReadError, Span, TopicReader};

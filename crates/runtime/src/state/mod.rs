@@ -5,6 +5,7 @@
 //! | --- | --- | --- | --- |
 //! | `BUS.CONSUMER.ledger` | [`LedgerRecord`]: the outcomes of a commit in one partition | `TOPIC-PARTITION` | deleted with time |
 //! | `BUS.CONSUMER.dead-letters` | [`DeadLetter`] | its [`Origin`] | compacted; a tombstone when redriven or discarded |
+//! | `BUS.CONSUMER.parked` | [`ParkedRecord`]; [`Hold`] | its [`Origin`]; `hold:` and the held key | compacted; a tombstone ends either |
 //! | `BUS.PRODUCER.dead-letters` | [`UnmappedBody`] | the delivery's id | compacted |
 //! | `BUS.tieline.control` | [`ControlRecord`]: a [`Command`], or an owner's [`Progress`] | the command's id; of progress, and `/CONSUMER/PARTITION` | compacted |
 //!
@@ -18,6 +19,7 @@ mod control;
 mod dead_letter;
 mod ledger;
 mod origin;
+mod parked;
 mod pauses;
 mod unmapped;
 
@@ -26,6 +28,7 @@ pub use control::{Act, Command, ControlRecord, LETTERS_MAX, Lot, Progress, Stage
 pub use dead_letter::{DeadLetter, Effect, Header};
 pub use ledger::{LedgerEntry, LedgerRecord, Outcome};
 pub use origin::{Origin, OriginError};
+pub use parked::{Hold, ParkedRecord, ParkedSketch, StoredRequest};
 pub use pauses::Pauses;
 pub use unmapped::UnmappedBody;
 
