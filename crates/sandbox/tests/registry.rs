@@ -57,12 +57,28 @@ async fn an_id_depends_on_nothing_but_the_schema() {
 }
 
 #[tokio::test]
+async fn what_a_schema_refers_to_counts_as_a_part_of_it() {
+    let client = Client::start().await;
+    let money =
+        |more: &str| format!(r#"{{"type":"record","name":"x.Money","fields":[{{"name":"n","type":"int"}}{more}]}}"#);
+    let deal = r#"{"type":"record","name":"x.Deal","fields":[{"name":"total","type":"x.Money"}]}"#;
+    client.call(Method::PUT, "/config/money", Some(json!({ "compatibility": "NONE" }))).await;
+    client.post("/subjects/money/versions", json!({ "schema": money("") })).await;
+    client.post("/subjects/money/versions", json!({ "schema": money(r#",{"name":"unit","type":"string"}"#) })).await;
+    let using = |version: u32| json!({ "schema": deal, "references": [{ "name": "x.Money", "subject": "money", "version": version }] });
+    assert_eq!(client.post("/subjects/deal/versions", using(1)).await.0, 200);
+    let (status, refusal) = client.post("/subjects/deal/versions", using(2)).await;
+    assert_eq!(status, 409);
+    assert!(refusal["message"].as_str().unwrap().contains("`/fields/0/type/fields/1`"), "{refusal}");
+}
+
+#[tokio::test]
 async fn a_version_that_breaks_readers_is_refused_with_the_reason() {
     let client = Client::start().await;
     client.post("/subjects/deal-value/versions", json!({ "schema": V1 })).await;
     let (status, refusal) = client.post("/subjects/deal-value/versions", json!({ "schema": BROKEN })).await;
     assert_eq!((status, &refusal["error_code"]), (409, &json!(409)));
-    assert!(refusal["message"].as_str().unwrap().contains("'amount'"), "{refusal}");
+    assert!(refusal["message"].as_str().unwrap().contains("`amount`"), "{refusal}");
 
     let path = "/compatibility/subjects/deal-value/versions/latest?verbose=true";
     let (_, verdict) = client.post(path, json!({ "schema": BROKEN })).await;

@@ -12,6 +12,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
 use tieline_bus::{Credential, Registry};
+use tieline_schema::compatibility::Mode;
 use tieline_schema::wire::SchemaRef;
 use tokio::time::Instant;
 
@@ -128,41 +129,6 @@ pub struct Reference {
     pub subject: String,
     /// Which version of it.
     pub version: u32,
-}
-
-/// Which changes of a subject's schema the registry lets through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compatibility {
-    /// All.
-    None,
-    /// The new one reads what the last one wrote.
-    Backward,
-    /// The new one reads what all before it wrote.
-    BackwardTransitive,
-    /// The last one reads what the new one writes.
-    Forward,
-    /// All before it read what the new one writes.
-    ForwardTransitive,
-    /// Both ways with the last one.
-    Full,
-    /// Both ways with all.
-    FullTransitive,
-}
-
-impl Compatibility {
-    /// As the registry writes it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "NONE",
-            Self::Backward => "BACKWARD",
-            Self::BackwardTransitive => "BACKWARD_TRANSITIVE",
-            Self::Forward => "FORWARD",
-            Self::ForwardTransitive => "FORWARD_TRANSITIVE",
-            Self::Full => "FULL",
-            Self::FullTransitive => "FULL_TRANSITIVE",
-        }
-    }
 }
 
 /// The newest version of a subject.
@@ -297,7 +263,7 @@ impl RegistryClient {
     ///
     /// # Errors
     /// When it is refused, or the registry cannot be asked.
-    pub async fn set_compatibility(&self, subject: &str, mode: Compatibility) -> Result<(), RegistryError> {
+    pub async fn set_compatibility(&self, subject: &str, mode: Mode) -> Result<(), RegistryError> {
         let what = format!("the compatibility {} of {subject}", mode.name());
         let body = json!({ "compatibility": mode.name() });
         let deadline = Instant::now() + DEADLINE;
@@ -397,7 +363,9 @@ impl Inner {
                 Err(error) => return Err(error),
             };
         let mode = said.json.get("compatibilityLevel").and_then(Value::as_str);
-        mode.map(|mode| mode.ends_with("_TRANSITIVE")).ok_or_else(|| missing("compatibilityLevel", &what))
+        // A level that we have not heard of asks for no more than the last version.
+        mode.map(|mode| Mode::from_name(mode).is_some_and(Mode::is_transitive))
+            .ok_or_else(|| missing("compatibilityLevel", &what))
     }
 
     async fn post(&self, path: &[&str], query: &str, body: &Value, what: &str) -> Result<Said, RegistryError> {

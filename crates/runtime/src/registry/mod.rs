@@ -6,5 +6,5 @@
 mod client;
 mod writer;
 
-pub use client::{Compatibility, Latest, Reference, RegistryClient, RegistryClientError, RegistryError};
+pub use client::{Latest, Reference, RegistryClient, RegistryClientError, RegistryError};
 pub use writer::WriterSchema;

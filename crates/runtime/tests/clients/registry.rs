@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tieline_bus::{Credential, Registry as Definition, Secret};
-use tieline_runtime::registry::{Compatibility, Reference, RegistryClient, RegistryError};
+use tieline_runtime::registry::{Reference, RegistryClient, RegistryError};
 use tieline_sandbox::registry::{Fault, Registry};
+use tieline_schema::compatibility::Mode;
 use tieline_schema::wire::SchemaRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -119,7 +120,7 @@ async fn what_would_break_readers_is_told_before_and_refused_after() {
         let breaking = record(&asked.name("deal"), &[("id", "\"string\""), ("amount", "\"long\"")]);
         assert_eq!(client.compatible(&subject, &v1).await.unwrap(), [""; 0], "it would be the first");
         client.register(&subject, &v1, &[]).await.unwrap();
-        client.set_compatibility(&subject, Compatibility::Backward).await.unwrap();
+        client.set_compatibility(&subject, Mode::Backward).await.unwrap();
 
         assert_eq!(client.compatible(&subject, &with_null(&v1, "stage")).await.unwrap(), [""; 0]);
         let reasons = client.compatible(&subject, &breaking).await.unwrap();
@@ -129,7 +130,7 @@ async fn what_would_break_readers_is_told_before_and_refused_after() {
         let refused = client.register(&subject, &breaking, &[]).await.unwrap_err();
         assert!(matches!(&refused, RegistryError::Refused { status: 409, .. }), "{refused:?}");
 
-        client.set_compatibility(&subject, Compatibility::None).await.unwrap();
+        client.set_compatibility(&subject, Mode::None).await.unwrap();
         client.register(&subject, &breaking, &[]).await.unwrap();
     }
 }
@@ -144,9 +145,9 @@ async fn a_transitive_mode_is_asked_of_all_versions_and_not_only_the_newest() {
         let v3 = record(&asked.name("deal"), &[("id", "\"string\""), ("stage", r#"["null","string"]"#)]);
         client.register(&subject, &v1, &[]).await.unwrap();
         client.register(&subject, &v2, &[]).await.unwrap();
-        client.set_compatibility(&subject, Compatibility::Backward).await.unwrap();
+        client.set_compatibility(&subject, Mode::Backward).await.unwrap();
         assert_eq!(client.compatible(&subject, &v3).await.unwrap(), [""; 0]);
-        client.set_compatibility(&subject, Compatibility::BackwardTransitive).await.unwrap();
+        client.set_compatibility(&subject, Mode::BackwardTransitive).await.unwrap();
         assert_ne!(client.compatible(&subject, &v3).await.unwrap(), [""; 0], "the registry would refuse it");
         assert!(matches!(client.register(&subject, &v3, &[]).await, Err(RegistryError::Refused { status: 409, .. })));
     }

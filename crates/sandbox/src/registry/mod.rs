@@ -19,14 +19,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tieline_schema::compatibility::Mode;
 
 use self::answer::{Refusal, ok};
-use self::compatibility::Mode;
 use self::store::{Reference, Registered, Store};
 use crate::http::{DropConnection, Server};
 
 mod answer;
-mod compatibility;
 mod store;
 
 /// The longest request that is read: a schema with its documentation is some kilobytes.
@@ -283,7 +282,7 @@ async fn compatible_with_one(
 }
 
 async fn mode(State(shared): State<Arc<Shared>>) -> Response {
-    ok(json!({ "compatibilityLevel": shared.store().mode() }))
+    ok(json!({ "compatibilityLevel": shared.store().mode().name() }))
 }
 
 async fn mode_of(State(shared): State<Arc<Shared>>, Path(subject): Path<String>, uri: Uri) -> Answer {
@@ -293,24 +292,24 @@ async fn mode_of(State(shared): State<Arc<Shared>>, Path(subject): Path<String>,
         None if flag(&uri, "defaultToGlobal") => store.mode(),
         None => return Err(Refusal::NoSubjectConfig(subject)),
     };
-    Ok(ok(json!({ "compatibilityLevel": mode })))
+    Ok(ok(json!({ "compatibilityLevel": mode.name() })))
 }
 
 async fn set_mode(State(shared): State<Arc<Shared>>, body: Bytes) -> Answer {
     let mode = asked_mode(&body)?;
     shared.store().set_mode(None, mode);
-    Ok(ok(json!({ "compatibility": mode })))
+    Ok(ok(json!({ "compatibility": mode.name() })))
 }
 
 async fn set_mode_of(State(shared): State<Arc<Shared>>, Path(subject): Path<String>, body: Bytes) -> Answer {
     let mode = asked_mode(&body)?;
     shared.store().set_mode(Some(&subject), mode);
-    Ok(ok(json!({ "compatibility": mode })))
+    Ok(ok(json!({ "compatibility": mode.name() })))
 }
 
 fn asked_mode(body: &[u8]) -> Result<Mode, Refusal> {
     let body: Value = serde_json::from_slice(body).map_err(|e| Refusal::BadBody(e.to_string()))?;
-    serde_json::from_value(body["compatibility"].clone()).map_err(|_| Refusal::InvalidMode)
+    body["compatibility"].as_str().and_then(Mode::from_name).ok_or(Refusal::InvalidMode)
 }
 
 fn schema_body(schema: &Registered) -> Value {

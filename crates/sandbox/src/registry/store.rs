@@ -10,10 +10,10 @@ use apache_avro::Schema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tieline_schema::compatibility::Mode;
 use uuid::Uuid;
 
 use super::answer::Refusal;
-use super::compatibility::Mode;
 
 /// Most schemas that are kept. Development and tests have some hundreds.
 const SCHEMAS_MAX: usize = 10_000;
@@ -44,6 +44,7 @@ pub struct Registered {
     /// What it uses.
     pub references: Vec<Reference>,
     identity: String,
+    /// With what it uses written in.
     avro: Schema,
 }
 
@@ -192,7 +193,9 @@ impl Store {
         let avro = if used.is_empty() {
             Schema::parse(&value).map_err(invalid)?
         } else {
-            Schema::parse_str_with_list(text, &used).map_err(invalid)?.0
+            let (mut avro, used) = Schema::parse_str_with_list(text, &used).map_err(invalid)?;
+            avro.denormalize(&used).map_err(invalid)?;
+            avro
         };
         let identity = format!("{} {references:?}", sorted(&value));
         let guid = Uuid::new_v5(&GUIDS, identity.as_bytes());
@@ -233,7 +236,8 @@ impl Store {
 
     fn problems(&self, subject: &str, new: &Registered, earlier: &[Arc<Registered>]) -> Vec<String> {
         let earlier: Vec<&Schema> = earlier.iter().map(|s| &s.avro).collect();
-        self.mode_of(subject).unwrap_or(self.mode).problems(&new.avro, &earlier)
+        let mode = self.mode_of(subject).unwrap_or(self.mode);
+        mode.conflicts(&new.avro, &earlier).iter().map(ToString::to_string).collect()
     }
 }
 
