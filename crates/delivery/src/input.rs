@@ -92,6 +92,24 @@ pub enum Input<R> {
         /// Which one.
         id: RecordId,
     },
+    /// Somebody wants nothing to begin any more; what is under way ends.
+    PauseAll {
+        /// What names the order, for people.
+        by: String,
+    },
+    /// Go on.
+    ResumeAll,
+    /// Somebody wants nothing of this key to begin any more. It is parked until [`Input::ResumeKey`]. Only with
+    /// [`Order::Key`]. To be said again after a restart, before anything is assigned.
+    PauseKey {
+        /// The key.
+        key: Key,
+    },
+    /// The key goes on.
+    ResumeKey {
+        /// The key.
+        key: Key,
+    },
     /// Somebody gives this dead letter up: if its key is held behind it, that goes on.
     Discard {
         /// Which one, under the assignment of now.

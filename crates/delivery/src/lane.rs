@@ -100,6 +100,11 @@ impl Lanes {
         self.lanes.remove(id);
     }
 
+    /// The record of this lane that is under way, or would be next.
+    pub(crate) fn head(&self, id: &LaneId) -> Option<i64> {
+        self.lanes.get(id)?.ends.map(|(head, _)| head)
+    }
+
     /// Whether this lane has records.
     pub(crate) fn contains(&self, id: &LaneId) -> bool {
         self.lanes.contains_key(id)

@@ -20,6 +20,7 @@ mod output;
 mod park;
 mod parking;
 mod partition;
+mod pausing;
 mod record;
 mod retry;
 mod schedule;

@@ -8,7 +8,7 @@ use crate::commit::Commits;
 use crate::partition::Assigned;
 use crate::retry::Backoff;
 use crate::window::Window;
-use crate::{Input, Output, ParkedState, Partition, RecordId, Settings, Time};
+use crate::{Input, Key, Output, ParkedState, Partition, RecordId, Settings, Time};
 
 /// One consumer in one process: all partitions that it owns, and all records under way.
 ///
@@ -105,6 +105,9 @@ pub struct Machine<R> {
     pub(crate) recalled: usize,
     pub(crate) recalls: BTreeSet<(Time, Partition)>,
     pub(crate) breaker: Breaker,
+    /// What was paused by order of somebody: all, and by which order; keys.
+    pub(crate) paused_by: Option<String>,
+    pub(crate) paused_keys: BTreeSet<Key>,
     /// How many calls were applied in all.
     pub(crate) applied_total: u64,
     /// Partitions whose reason to pause may have changed since the shell was told.
@@ -145,6 +148,8 @@ impl<R: Clone> Machine<R> {
             recalled: 0,
             recalls: BTreeSet::new(),
             breaker: Breaker::new(now),
+            paused_by: None,
+            paused_keys: BTreeSet::new(),
             applied_total: 0,
             pauses: BTreeSet::new(),
             leaving: BTreeSet::new(),
@@ -182,6 +187,10 @@ impl<R: Clone> Machine<R> {
                 let state = ParkedState { attempts_total, maybe_applied, ..ParkedState::default() };
                 self.redrive(id, key, bytes, record, state, attempts);
             }
+            Input::PauseAll { by } => self.pause_all(Some(by)),
+            Input::ResumeAll => self.pause_all(None),
+            Input::PauseKey { key } => self.pause_key(&key),
+            Input::ResumeKey { key } => self.resume_key(&key),
             Input::Bury { id } => self.bury_kept(id),
             Input::Discard { id, key } => self.discard(id, key),
             Input::Prepared { id, attempt, outcome } => self.prepared(id, attempt, outcome),
@@ -224,7 +233,7 @@ impl<R: Clone> Machine<R> {
         while let Some(partition) = self.pauses.pop_first() {
             let Some(assigned) = self.partitions.get_mut(&partition) else { continue };
             let outage = self.breaker.outage().map(|outage| &outage.reason);
-            let reason = assigned.pause_reason(self.window.is_full(), outage);
+            let reason = assigned.pause_reason(self.window.is_full(), outage, self.paused_by.as_deref());
             if reason == assigned.told || assigned.leaving.is_some() {
                 continue;
             }
@@ -262,6 +271,10 @@ fn record_of<R>(input: &Input<R>) -> Option<RecordId> {
         Input::Assigned { .. }
         | Input::Revoke { .. }
         | Input::Lost { .. }
+        | Input::PauseAll { .. }
+        | Input::ResumeAll
+        | Input::PauseKey { .. }
+        | Input::ResumeKey { .. }
         | Input::Committed { .. }
         | Input::CommitFailed { .. }
         | Input::Drain { .. }

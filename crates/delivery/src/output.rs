@@ -187,6 +187,11 @@ pub enum PauseReason {
         /// The dead one.
         id: RecordId,
     },
+    /// Somebody has paused it.
+    ByOrder {
+        /// What names the order.
+        by: String,
+    },
     /// The topic has another number of partitions than the key order was made with.
     PartitionsChanged {
         /// As recorded.

@@ -44,18 +44,20 @@ struct Parked {
     unwritten: usize,
     /// An earlier owner may have tried what is below this.
     unknown_below: i64,
+    /// Somebody has paused its key.
+    paused: bool,
     /// Live records of its key are under way: they are older, or it is none's turn yet.
     live: bool,
 }
 
 impl Parked {
     fn next(&self) -> Option<(Time, i64)> {
-        let may = self.recalled.is_none() && self.held.is_none() && self.unwritten == 0 && !self.live;
+        let may = self.recalled.is_none() && self.held.is_none() && self.unwritten == 0 && !self.live && !self.paused;
         self.offsets.first().filter(|_| may).map(|offset| (self.retry_at, *offset))
     }
 
     fn is_over(&self) -> bool {
-        self.offsets.is_empty() && self.recalled.is_none() && self.held.is_none() && self.unwritten == 0
+        self.offsets.is_empty() && self.recalled.is_none() && self.held.is_none() && self.unwritten == 0 && !self.paused
     }
 }
 
@@ -185,8 +187,13 @@ impl Park {
     pub(crate) fn blocks(&self, lane: &ParkLane) -> bool {
         self.lanes.get(lane).is_some_and(|parked| {
             let awaited = parked.recalled.is_some() && !parked.arrived;
-            !parked.offsets.is_empty() || parked.held.is_some() || awaited
+            !parked.offsets.is_empty() || parked.held.is_some() || parked.paused || awaited
         })
+    }
+
+    /// Keeps a lane from coming up, or lets it.
+    pub(crate) fn pause(&mut self, lane: &ParkLane, paused: bool) {
+        self.change(lane.clone(), |lane| lane.paused = paused);
     }
 
     /// Notes whether live records of this lane are under way.

@@ -31,6 +31,9 @@ impl<R: Clone> Machine<R> {
             assigned.park.inherit(ParkLane::of(order, one.key.as_ref(), one.offset), one, now);
         }
         assigned.park.inherited();
+        for key in &self.paused_keys {
+            assigned.park.pause(&ParkLane::Key(key.clone()), true);
+        }
         if !parked.is_empty() {
             assigned.unknown_until = unknown_until;
         }
@@ -142,7 +145,7 @@ impl<R: Clone> Machine<R> {
 
     /// When the next parked record may come up: live work goes before it.
     pub(crate) fn recall_at(&self) -> Option<Time> {
-        let (at, _) = self.recalls.first()?;
+        let (at, _) = self.recalls.first().filter(|_| self.paused_by.is_none())?;
         let allowed = self.settings.in_flight_max.div_ceil(RECALLED_PART);
         if self.recalled >= allowed.max(1) || self.window.is_full() {
             return None;
@@ -185,6 +188,12 @@ impl<R: Clone> Machine<R> {
             ParkLane::Key(key) => Some(key.clone()),
             ParkLane::Alone(_) => None,
         };
+        if key.as_ref().is_some_and(|key| self.paused_keys.contains(key)) {
+            assigned.recalled -= 1;
+            self.recalled -= 1;
+            assigned.park.recall_failed(lane, id.offset, now);
+            return;
+        }
         let before = Before { state, at: now, applied: assigned.park.applied_before(&lane) };
         let mut entry = Entry::recalled(key, bytes, record, before, attempts, Came::Parked);
         entry.has_request = has_request;

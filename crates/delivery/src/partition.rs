@@ -200,9 +200,17 @@ impl<R> Assigned<R> {
     ///
     /// An outage by itself is none: fetching goes on until as much is under way as may be, so that a key that works is not
     /// kept from showing it by others that do not.
-    pub(crate) fn pause_reason(&self, window_full: bool, outage: Option<&Reason>) -> Option<PauseReason> {
+    pub(crate) fn pause_reason(
+        &self,
+        window_full: bool,
+        outage: Option<&Reason>,
+        by: Option<&str>,
+    ) -> Option<PauseReason> {
         if let Some(reason) = &self.halted {
             return Some(reason.clone());
+        }
+        if let Some(by) = by {
+            return Some(PauseReason::ByOrder { by: by.to_owned() });
         }
         if let Some(dead) = self.held {
             return Some(PauseReason::Held { id: self.id(dead) });

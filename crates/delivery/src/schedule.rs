@@ -37,6 +37,11 @@ impl<R: Clone> Machine<R> {
     /// During an outage one that has not failed goes first: it may be of a key that works.
     pub(crate) fn queue(&mut self, partition: Partition, offset: i64) {
         let probing = self.breaker.outage().is_some();
+        let id = self.partitions.get(&partition).map(|assigned| assigned.id(offset));
+        if let Some(id) = id.filter(|id| self.is_working_on_paused(*id)) {
+            self.set_aside_paused(id);
+            return;
+        }
         let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| assigned.is_working()) else {
             return;
         };
@@ -188,7 +193,7 @@ impl<R: Clone> Machine<R> {
 
     /// How many calls may be under way now: less while an outage is found out about, and after it.
     fn allowed(&self) -> usize {
-        self.breaker.allowed(self.now, self.in_flight_max())
+        if self.paused_by.is_some() { 0 } else { self.breaker.allowed(self.now, self.in_flight_max()) }
     }
 
     fn in_flight_max(&self) -> usize {

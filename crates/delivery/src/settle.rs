@@ -46,6 +46,10 @@ impl<R: Clone> Machine<R> {
         match outcome {
             Prepared::Call => {
                 entry.has_request = true;
+                if self.is_working_on_paused(id) {
+                    self.set_aside_paused(id);
+                    return;
+                }
                 self.queue_send(id.partition, id.offset);
             }
             Prepared::Skip => self.finish(id, Outcome::Skipped),

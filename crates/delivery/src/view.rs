@@ -139,7 +139,11 @@ impl<R> Machine<R> {
             frontier: assigned.frontier.lowest(),
             fetched_to: assigned.frontier.next(),
             send_ceiling: assigned.ceiling,
-            paused: assigned.pause_reason(self.window.is_full(), self.breaker.outage().map(|outage| &outage.reason)),
+            paused: assigned.pause_reason(
+                self.window.is_full(),
+                self.breaker.outage().map(|outage| &outage.reason),
+                self.paused_by.as_deref(),
+            ),
             oldest_unfinished: assigned.frontier.oldest(),
             fingerprint_before: assigned.fingerprint_before,
             leaving: assigned.leaving.is_some(),

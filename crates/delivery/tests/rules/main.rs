@@ -8,5 +8,6 @@ mod leaving;
 mod order;
 mod outage;
 mod parking;
+mod pausing;
 mod takeover;
 mod window;

@@ -99,6 +99,7 @@ pub(super) fn reason_text(reason: &PauseReason) -> String {
                 id.offset
             )
         }
+        PauseReason::ByOrder { by } => format!("paused by order {by}: `tieline control list` says whose, and why"),
         PauseReason::PartitionsChanged { was, is } => format!(
             "the topic had {was} partitions when its offsets were committed and has {is}: keys have moved between \
              partitions, so that their order is lost; use a new topic"
