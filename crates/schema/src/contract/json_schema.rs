@@ -144,8 +144,9 @@ impl<'s> TypeReader<'s> {
                 into.merge(other);
             }
             several => {
-                if let (false, Some(types)) = (with_null, &mut into.types) {
-                    types.remove("null");
+                let is_open = into.types.as_ref().is_some_and(|types| types.contains("null"));
+                if is_open && !with_null && !several.iter().any(|schema| self.read(&[schema.clone()]).nullable) {
+                    into.types.iter_mut().for_each(|types| drop(types.remove("null")));
                 }
                 let null = with_null.then(Vec::new);
                 into.alternatives = several.iter().map(|schema| vec![schema.clone()]).chain(null).collect();
@@ -610,6 +611,15 @@ mod tests {
         assert_eq!((deal.name.as_deref(), deal.open), (Some("Deal"), false));
         let Kind::Record(owner) = &deal.field("owner").unwrap().ty.kind else { panic!("no record") };
         assert_eq!((owner.name.as_deref(), owner.open), (Some("Owner"), true));
+    }
+
+    #[test]
+    fn null_stays_where_one_of_several_alternatives_takes_it() {
+        let flag = json!({"oneOf": [{"type": "boolean"}, {"type": "null"}]});
+        let nullable = |alternatives: Value| type_of(&json!({"allOf": [flag, {"oneOf": alternatives}]})).nullable;
+        assert!(nullable(json!([{"type": "string"}, {}])));
+        assert!(nullable(json!([{"type": "string"}, {"type": ["boolean", "null"]}])));
+        assert!(!nullable(json!([{"type": "string"}, {"type": "boolean"}])));
     }
 
     #[test]
