@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tieline_bus::{Bus, Credential, Idempotency, System};
-use tieline_sandbox::systems::{Expected, Spec, Systems};
+use tieline_bus::{Bus, Conflict, Credential, Idempotency, Meaning, Means, Stores, System};
+use tieline_sandbox::systems::{Expected, Refusal, Repeats, Spec, Systems};
 
 /// Starts them.
 ///
@@ -19,13 +19,34 @@ fn spec(system: &System) -> Spec {
         name: system.name.clone(),
         contract: Arc::clone(&system.contract),
         credential: expected(&system.credential),
-        idempotency_header: match &system.idempotency {
-            Idempotency::Header { name, .. } => Some(name.clone()),
-            Idempotency::Upsert | Idempotency::None => None,
-        },
+        repeats: repeats(&system.idempotency),
         version: system.version.as_ref().map(|v| (v.header.clone(), v.expect.clone())),
         seed: BTreeMap::new(),
     }
+}
+
+/// What the profile says of a second attempt, in the system's own words.
+fn repeats(profile: &Idempotency) -> Repeats {
+    Repeats {
+        header: profile.header().map(|header| header.name.clone()),
+        keeps_failures: profile.header().is_some_and(|header| header.stores == Stores::Everything),
+        in_progress: refusal(profile, Meaning::InProgress),
+        mismatch: refusal(profile, Meaning::Mismatch),
+        // By which field it knows what exists, no profile says.
+        unique: None,
+        conditional: profile.means == Means::Upsert { if_match: true },
+    }
+}
+
+/// The first answer that means this.
+fn refusal(profile: &Idempotency, meaning: Meaning) -> Option<Refusal> {
+    profile.conflicts.iter().find_map(|(&status, conflict)| match conflict {
+        Conflict::Always(always) => (*always == meaning).then(|| Refusal::of(status)),
+        Conflict::ByField(fields) => fields.iter().find_map(|(pointer, values)| {
+            let (value, _) = values.iter().find(|(_, m)| **m == meaning)?;
+            Some(Refusal { status, field: Some((pointer.clone(), value.clone())) })
+        }),
+    })
 }
 
 fn expected(credential: &Credential) -> Expected {

@@ -75,9 +75,18 @@ pub struct Call {
 pub struct Emit {
     /// Its type.
     pub event: Arc<Event>,
+    /// What is made of the call's answer.
+    pub of_answer: FollowUp,
+    /// What is made of an effect that was looked up, where it can be: the same expressions, for what the look-up finds.
+    pub of_found: Option<FollowUp>,
+}
+
+/// Key and payload of a follow-up event. Both read the event, the look-ups and `$response`.
+#[derive(Debug)]
+pub struct FollowUp {
     /// Its key.
     pub key: Expression,
-    /// Its payload. Reads the event, the look-ups and `$response`.
+    /// Its payload.
     pub payload: Mapping,
 }
 

@@ -1,5 +1,6 @@
 //! The definitions of a bus: read with positions, checked across files, every problem reported in one run.
 
+mod asked;
 mod cases;
 mod certain;
 mod consumer;
@@ -21,12 +22,15 @@ mod values;
 mod variables;
 
 pub use cases::{CaseRun, CasesReport, run_cases};
-pub use consumer::{Call, Consumer, Deliver, Emit, LookUp, OnDeadLetter, Order, Start};
+pub use consumer::{Call, Consumer, Deliver, Emit, FollowUp, LookUp, OnDeadLetter, Order, Start};
 pub use environment::Environment;
 pub use event::Event;
 pub use producer::{Digest, Encoding, Hmac, Producer, Publish, Source, Verify, Webhook};
 pub use secret::Secret;
-pub use system::{AnswerClass, Credential, Idempotency, Limits, System, Version};
+pub use system::{
+    AnswerClass, ClientAuth, Conflict, Credential, EffectLookUp, Idempotency, KeyHeader, Limits, Meaning, Means,
+    Stores, System, Version,
+};
 pub use tieline_yaml::{Kafka, LANGUAGE, Registry};
 
 use std::collections::BTreeMap;

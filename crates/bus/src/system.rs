@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tieline_schema::contract::{Contract, Parameter, Place};
+use tieline_schema::contract::{Contract, Operation, Parameter, Place};
 
 use crate::Secret;
 
+mod idempotency;
 mod read;
+
+pub use idempotency::{Conflict, EffectLookUp, Idempotency, KeyHeader, Meaning, Means, Stores};
 
 /// An outside application: how it is reached, and what it promises.
 #[derive(Debug, Clone)]
@@ -48,13 +51,20 @@ impl System {
             Credential::ApiKey { header, .. } => Some(header),
             Credential::None | Credential::OAuth2 { .. } | Credential::Basic { .. } | Credential::Bearer { .. } => None,
         };
-        let idempotency = match &self.idempotency {
-            Idempotency::Header { name, .. } => Some(name),
-            Idempotency::Upsert | Idempotency::None => None,
-        };
+        let idempotency = self.idempotency.header().map(|header| &header.name);
         let version = self.version.as_ref().map(|version| &version.header);
         let mut ours = [credential, idempotency, version].into_iter().flatten();
         parameter.place == Place::Header && ours.any(|name| name.eq_ignore_ascii_case(&parameter.name))
+    }
+
+    /// The operation whose answer tells the version (`ETag`) of what this one changes: HEAD, else GET, at the same path.
+    #[must_use]
+    pub fn version_of(&self, operation: &Operation) -> Option<&Arc<Operation>> {
+        let asks = |method| {
+            let alike = |o: &&Arc<Operation>| o.method == method && o.path == operation.path;
+            self.contract.operations.iter().find(alike)
+        };
+        asks("HEAD").or_else(|| asks("GET"))
     }
 }
 
@@ -71,6 +81,8 @@ pub enum Credential {
         client_id: String,
         /// The client's secret.
         client_secret: Secret,
+        /// How id and secret are shown.
+        client_auth: ClientAuth,
         /// What is asked for.
         scopes: Vec<String>,
     },
@@ -95,22 +107,14 @@ pub enum Credential {
     },
 }
 
-/// How a system makes one effect of several attempts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Idempotency {
-    /// A header with a key: the first effect is remembered under it.
-    Header {
-        /// The header's name.
-        name: String,
-        /// Whether the value is a quoted string (RFC 8941), as the IETF draft has it, or bare.
-        quoted: bool,
-        /// How long a key is remembered.
-        remembers: Duration,
-    },
-    /// Each call sets the whole state, so that a second one changes nothing.
-    Upsert,
-    /// It cannot: a call whose outcome is unknown may happen twice.
-    None,
+/// How a client shows its id and secret to a token endpoint (RFC 6749, section 2.3.1; the words are those of RFC 7591).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientAuth {
+    /// `client_secret_basic`: in the Authorization header. Every server has to support it.
+    #[default]
+    Basic,
+    /// `client_secret_post`: in the form. Some servers take nothing else.
+    Post,
 }
 
 /// The version of an API that we were written for.

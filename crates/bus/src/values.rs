@@ -98,6 +98,15 @@ pub(crate) fn address(file: &DefinitionFile<'_>, node: &Node) -> Option<String> 
     or_wrong(file, node, url.map(|_| text.to_owned()), what)
 }
 
+/// A status of HTTP, which is the name of a field.
+pub(crate) fn status(file: &DefinitionFile<'_>, key: &Node, name: &str) -> Option<u16> {
+    let status = name.parse().ok().filter(|status| (100..=599).contains(status));
+    if status.is_none() {
+        file.error("bus/wrong-value", key.span, "this has to be a status from 100 to 599", "");
+    }
+    status
+}
+
 /// The name of an HTTP header (a token, RFC 9110, section 5.6.2).
 pub(crate) fn header(file: &DefinitionFile<'_>, node: &Node) -> Option<String> {
     let text = text(file, node)?;

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use support::Edit::Replace;
 use support::{Copy, Edit, Known};
-use tieline_bus::{Bus, Credential, Deliver, Environment, Idempotency, OnDeadLetter, Order, Start};
+use tieline_bus::{
+    Bus, ClientAuth, Conflict, Credential, Deliver, Environment, KeyHeader, Meaning, Means, OnDeadLetter, Order, Start,
+    Stores,
+};
 
 const CONSUMER: &str = "consumers/erp-project/consumer.yaml";
 
@@ -29,7 +32,7 @@ fn what_is_not_declared_has_its_default() {
     assert_eq!(bus.producers["crm-webhooks"].event_source, "/shop/crm-webhooks");
     let crm = &bus.systems["crm"];
     assert_eq!((crm.deadline, crm.response_bytes_max), (Duration::from_secs(10), 64 * 1024));
-    assert_eq!(crm.idempotency, Idempotency::None);
+    assert_eq!((&crm.idempotency.means, crm.idempotency.look_ups.len()), (&Means::None, 0));
     let event = &bus.events["crm.deal_stage_changed"];
     assert_eq!(
         (event.topic.as_str(), event.subject.as_str()),
@@ -118,4 +121,46 @@ fn a_parameter_that_owns_its_residual_is_checked_on_each_event() {
     };
     assert_eq!(with("u-123"), Ok(Some("u-123".to_owned())));
     assert_eq!(with("u-1234"), Err("`with.id` has 6 characters, and 5 are the most".to_owned()));
+}
+
+#[test]
+fn a_profile_says_how_a_system_makes_one_effect_of_several_attempts() {
+    const KEY: &str = "idempotency: { header: Idempotency-Key, remembers: 24h }";
+    let profile = |text: &str| {
+        let loaded = Copy::new(&[Replace("systems/erp/system.yaml", KEY, text)]).load();
+        let bus = loaded.bus.unwrap_or_else(|| panic!("{text}: {:?}", loaded.problems));
+        bus.systems["erp"].idempotency.clone()
+    };
+    let stripe = profile(
+        "idempotency:
+  header: Idempotency-Key
+  stores: everything
+  conflict:
+    409: in_progress
+    400: { /error/type: { idempotency_error: mismatch } }",
+    );
+    let header = KeyHeader {
+        name: "Idempotency-Key".to_owned(),
+        quoted: false,
+        remembers: Duration::from_secs(24 * 3_600),
+        stores: Stores::Everything,
+    };
+    assert_eq!(stripe.means, Means::Header(header));
+    assert_eq!(stripe.conflicts[&409], Conflict::Always(Meaning::InProgress));
+    assert_eq!(stripe.meaning(400, br#"{"error":{"type":"idempotency_error"}}"#), Some(Meaning::Mismatch));
+    assert_eq!(profile("idempotency: upsert").means, Means::Upsert { if_match: false });
+    assert_eq!(profile("idempotency: { upsert: {} }").means, Means::Upsert { if_match: false });
+    assert_eq!(profile("idempotency: { conflict: { 409: exists } }").means, Means::None);
+}
+
+#[test]
+fn a_client_shows_its_secret_in_the_way_that_is_declared() {
+    let auth = |edits: &[Edit<'_>]| {
+        let bus = Copy::new(edits).load().bus.unwrap();
+        let Credential::OAuth2 { client_auth, .. } = bus.systems["erp"].credential else { panic!() };
+        client_auth
+    };
+    assert_eq!(auth(&[]), ClientAuth::Basic);
+    let post = "client_id: tieline\n    client_auth: client_secret_post";
+    assert_eq!(auth(&[Replace("systems/erp/system.yaml", "client_id: tieline", post)]), ClientAuth::Post);
 }

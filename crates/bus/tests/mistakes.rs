@@ -419,3 +419,72 @@ fn every_code_has_a_golden_file() {
     }
     assert!(missing.is_empty(), "no golden file shows {missing:?}");
 }
+
+/// The ERP without a key, whose projects can be found by our own reference.
+const FOUND: &str = "idempotency:
+  look_up:
+    createProject:
+      operation: findProjects
+      with: { externalId: .externalId }
+      found_at: /projects
+      found_when: $found.externalId == .externalId";
+
+/// Its contract with that question.
+fn with_question(item: &str) -> String {
+    let question = format!(
+        "paths:
+  /projects/search:
+    get:
+      operationId: findProjects
+      parameters: [{{ name: externalId, in: query, required: true, schema: {{ type: string }} }}]
+      responses:
+        \"200\":
+          description: those that are there
+          content:
+            application/json:
+              schema:
+                type: object
+                required: [projects]
+                properties:
+                  projects: {{ type: array, items: {{ type: object, required: [externalId, {item}], properties: {{ externalId: {{ type: string }}, {item}: {{ type: string }} }} }} }}
+"
+    );
+    question
+}
+
+#[test]
+fn one_effect() {
+    const KEY: &str = "idempotency: { header: Idempotency-Key, remembers: 24h }";
+    let (good, poor) = (with_question("id"), with_question("number"));
+    let found = |from: &'static str, to: &'static str| FOUND.replace(from, to);
+
+    let sound = Copy::new(&[Replace(ERP, KEY, FOUND), Replace(ERP_CONTRACT, "paths:\n", &good)]).load();
+    assert_eq!(sound.problems.iter().map(|p| p.diagnostic.message.as_str()).collect::<Vec<_>>(), [""; 0]);
+
+    let check_found = |name: &str, definition: &str, contract: &str| {
+        check(name, &[Replace(ERP, KEY, definition), Replace(ERP_CONTRACT, "paths:\n", contract)]);
+    };
+    check_found("effect-not-readable", FOUND, &poor);
+    check_found("effect-unknown-place", &found("/projects", "/project"), &good);
+    check_found("effect-no-pointer", &found("/projects", "projects"), &good);
+    check_found("effect-when", &found(".externalId\"", "").replace("== .externalId", "== .external_id"), &good);
+    check_found("effect-unsafe", &found("operation: findProjects", "operation: ping"), &good);
+    check_found("effect-of-nothing", &found("createProject:", "createProjects:"), &good);
+    check_found("effect-parameter", &found("with: { externalId: .externalId }", "with: {}"), &good);
+
+    check("effect-nothing-said", &[Replace(ERP, KEY, "idempotency: {}")]);
+    check(
+        "effect-key-without-header",
+        &[Replace(ERP, "{ header: Idempotency-Key, remembers: 24h }", "{ upsert: {}, remembers: 24h }")],
+    );
+    check("effect-both", &[Replace(ERP, "remembers: 24h }", "upsert: { if_match: true } }")]);
+    check("effect-no-version", &[Replace(ERP, KEY, "idempotency: { upsert: { if_match: true } }")]);
+    let conflict = |what: &'static str| format!("idempotency: {{ header: Idempotency-Key, conflict: {what} }}");
+    check("conflict-word", &[Replace(ERP, KEY, &conflict("{ 409: in_progres }"))]);
+    check("conflict-status", &[Replace(ERP, KEY, &conflict("{ conflict: exists }"))]);
+    check(
+        "conflict-pointer",
+        &[Replace(ERP, KEY, &conflict("{ 400: { error.type: { idempotency_error: mismatch } } }"))],
+    );
+    check("client-auth", &[Replace(ERP, "client_id: tieline", "client_id: tieline\n    client_auth: post")]);
+}

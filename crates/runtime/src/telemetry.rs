@@ -4,6 +4,8 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use crate::system::Drift;
+
 /// Bounds of the buckets of durations, in seconds: from a fast call on a local network to a day of waiting.
 const SECONDS: [f64; 16] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0, 3_600.0, 86_400.0];
@@ -31,6 +33,16 @@ pub struct Metrics {
     commits: IntCounterVec,
     stale_inputs: IntGaugeVec,
     published: IntCounterVec,
+    systems: SystemMetrics,
+}
+
+/// The metrics of the systems that are called.
+#[derive(Debug, Clone)]
+pub struct SystemMetrics {
+    /// Where a system is not as its definition says.
+    pub drift: Drift,
+    /// Look-ups of effects whose answer was lost, by what they found.
+    pub effect_look_ups: IntCounterVec,
 }
 
 /// The metrics of one consumer: the same, with its label filled in, so that nothing is looked up for a record.
@@ -87,6 +99,19 @@ impl Metrics {
     /// When one is registered already.
     pub fn new(registry: Registry) -> Result<Self, prometheus::Error> {
         let by_consumer = ["consumer"];
+        let drift = counter(
+            "tieline_drift_total",
+            "Answers that are not as the system's definition says, where that stops nothing.",
+            &["system", "operation", "kind"],
+        )?;
+        let effect_look_ups = counter(
+            "tieline_effect_look_ups_total",
+            "Look-ups of effects whose answer was lost, by what they found.",
+            &["system", "operation", "result"],
+        )?;
+        for counter in [&drift, &effect_look_ups] {
+            registry.register(Box::new(counter.clone()))?;
+        }
         let metrics = Self {
             deliveries: counter(
                 "tieline_deliveries_total",
@@ -114,6 +139,7 @@ impl Metrics {
             commits: counter("tieline_commits_total", "Commits by result.", &["consumer", "result"])?,
             stale_inputs: gauge("tieline_stale_completions", "Completions of an ended assignment.", &by_consumer)?,
             published: counter("tieline_published_total", "Bodies by what became of them.", &["producer", "outcome"])?,
+            systems: SystemMetrics { drift: Drift::new(drift), effect_look_ups },
             registry,
         };
         metrics.register()?;
@@ -173,6 +199,12 @@ impl Metrics {
             commits_failed: self.commits.with_label_values(&[name, "failed"]),
             stale_inputs: self.stale_inputs.with_label_values(&[name]),
         }
+    }
+
+    /// The metrics of the systems that are called.
+    #[must_use]
+    pub fn systems(&self) -> SystemMetrics {
+        self.systems.clone()
     }
 
     /// Counts what became of a producer's body: `published`, `ignored`, `dead`, `repeated`, `repeated-otherwise`, `failed`.

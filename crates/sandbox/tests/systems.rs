@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use tieline_sandbox::systems::{Expected, Fault, Spec, Systems};
+use tieline_sandbox::systems::{Expected, Fault, Repeats, Spec, Systems};
 use tieline_schema::contract::Contract;
 
 #[tokio::test]
@@ -223,7 +223,7 @@ impl Erp {
             name: "erp".to_owned(),
             contract: Arc::new(Contract::parse(document()).unwrap()),
             credential,
-            idempotency_header: Some("Idempotency-Key".to_owned()),
+            repeats: Repeats { header: Some("Idempotency-Key".to_owned()), ..Repeats::default() },
             version: Some(("API-Version".to_owned(), "2026-01".to_owned())),
             seed: BTreeMap::from([("/v2/users".to_owned(), vec![json!({ "id": "user-8", "name": "Sam Okafor" })])]),
         };

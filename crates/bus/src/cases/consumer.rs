@@ -265,9 +265,9 @@ fn request(consumer: &Consumer, frame: &Frame<'_>, names: &[(&str, &Value)]) -> 
 }
 
 fn follow_up(emit: &Emit, frame: &Frame<'_>, names: &[(&str, &Value)]) -> Outcome<(String, Value)> {
-    let key = required(&emit.key, frame, names, "the key")?;
+    let key = required(&emit.of_answer.key, frame, names, "the key")?;
     let mut datum = Vec::new();
-    emit.payload.write(frame, names, &BOUNDS, &mut datum)?;
+    emit.of_answer.payload.write(frame, names, &BOUNDS, &mut datum)?;
     let payload = emit.event.schema.json_from_datum(&datum, VALUES_MAX);
     Ok((key, payload.map_err(|error| Refusal(error.to_string()))?))
 }

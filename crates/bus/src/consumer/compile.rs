@@ -3,20 +3,18 @@
 //! The order is that of a delivery, so that each step sees what came before it: the filter narrows the event for all
 //! that follows, each look-up may read the earlier ones, and the follow-up event reads the answer.
 
-use std::collections::BTreeMap;
-
 use sha2::{Digest, Sha256};
-use tieline_mapping::suggest;
 use tieline_mapping::yaml::{Node, NodeValue};
-use tieline_mapping::{Compiler, Diagnostic, Expression, Severity, Span, Target as TreeTarget};
+use tieline_mapping::{Compiler, Diagnostic, Severity, Target as TreeTarget};
 use tieline_schema::contract::Operation;
 use tieline_schema::types::{Kind, Type};
 
 use super::read::{Declared, DeclaredCall, DeclaredEmit, DeclaredLookUp, Target};
-use super::{Call, Consumer, Emit, LookUp};
+use super::{Call, Consumer, Emit, FollowUp, LookUp};
+use crate::asked::Asked;
 use crate::folder::DefinitionFile;
 use crate::tieline_yaml::LANGUAGE;
-use crate::{Event, Idempotency, certain};
+use crate::{Event, Means, certain};
 
 impl Declared<'_> {
     /// Compiles it, where the event is known; the rest is checked as far as it can be.
@@ -33,7 +31,9 @@ impl Declared<'_> {
         let emit = self.emit.as_ref().map(|emit| emit.as_ref().and_then(|e| e.compile(&mut compiler, &self)));
         let whole = self.is_whole(matches!(when, Some(None)));
         let unread = self.unread(&compiler);
-        let (layout, problems) = compiler.finish();
+        let (layout, mut problems) = compiler.finish();
+        // What follows is compiled twice, for an answer and for what a look-up finds: a mistake of both is one.
+        problems.dedup();
         let sound = problems.iter().all(|p| p.severity < Severity::Error);
         certain::report(self.file, problems.into_iter().chain(unread).collect(), whole);
 
@@ -108,22 +108,10 @@ impl DeclaredLookUp<'_> {
             compiler.bind(&self.name, Type::of(Kind::Any), "a look-up with mistakes");
             return None;
         };
-        let label = format!("the answer of {}", target.label());
-        if !matches!(target.operation.method.as_str(), "GET" | "HEAD") {
-            let message = format!(
-                "`{}` is a {}, and a look-up must not change anything",
-                target.operation.id, target.operation.method
-            );
-            let help = "look-ups take GET operations; an effect goes into `call`";
-            file.error("bus/unsafe-look-up", target.at, message, help);
-        }
-        let answer = target.operation.success_type();
-        if answer.is_none() {
-            let message = format!("the contract of {} promises no answer that could be read", target.label());
-            let help = "describe its 2xx response as `application/json`";
-            file.error("bus/no-answer", target.at, message, help);
-        }
-        let with = target.compile_parameters(file, compiler, self.residual);
+        let asked = target.asked();
+        let label = format!("the answer of {}", asked.label());
+        let answer = asked.answer(file);
+        let with = asked.parameters(file, compiler, self.residual);
         compiler.bind(&self.name, answer.unwrap_or(Type::of(Kind::Any)), &label);
         Some(LookUp {
             name: self.name.clone(),
@@ -139,14 +127,15 @@ impl DeclaredCall<'_> {
     fn compile(&self, file: &DefinitionFile<'_>, compiler: &mut Compiler) -> Option<Call> {
         let target = self.target.as_ref()?;
         self.warn_of_repeats(file, target);
-        let with = target.compile_parameters(file, compiler, self.residual);
-        let label = format!("the contract of {}", target.label());
+        self.check_if_match(file, target);
+        let with = target.asked().parameters(file, compiler, self.residual);
+        let label = format!("the contract of {}", target.asked().label());
         let body = match (self.body, &target.operation.request) {
             (Some(body), Some(request)) => {
                 Some(compiler.mapping(body, TreeTarget::Contract(&request.ty, &label), self.residual))
             }
             (Some(_), None) => {
-                let message = format!("{} takes no body", target.label());
+                let message = format!("{} takes no body", target.asked().label());
                 file.error(
                     "bus/unexpected-body",
                     self.body_at,
@@ -156,7 +145,7 @@ impl DeclaredCall<'_> {
                 Some(None)
             }
             (None, Some(request)) if request.required => {
-                let message = format!("{} wants a body", target.label());
+                let message = format!("{} wants a body", target.asked().label());
                 file.error("bus/missing-body", self.at, message, "add `body:` with the fields of the contract");
                 Some(None)
             }
@@ -171,18 +160,29 @@ impl DeclaredCall<'_> {
         let operation = &target.operation;
         // PUT and DELETE are idempotent by their definition (RFC 9110, section 9.2.2).
         let repeats = matches!(operation.method.as_str(), "POST" | "PATCH");
-        match target.system.idempotency {
-            Idempotency::None if repeats => {
-                let message =
-                    format!("{} may be done twice: {} knows no idempotency key", target.label(), target.system.name);
-                let help = format!(
-                    "if it does know one, say so in systems/{}/system.yaml: `idempotency: {{ header: … }}`",
-                    target.system.name
-                );
-                file.warning("bus/at-least-once", target.at, message, help);
-            }
-            Idempotency::None | Idempotency::Upsert | Idempotency::Header { .. } => {}
+        if !repeats || target.system.idempotency.recognises(&operation.id) {
+            return;
         }
+        let name = &target.system.name;
+        let message =
+            format!("{} may be done twice: {name} is not said to recognise a second attempt", target.asked().label());
+        let help = format!(
+            "if it knows a key, or can be asked for what was done, say so in systems/{name}/system.yaml: \
+             `idempotency: {{ header: … }}` or `{{ look_up: … }}`"
+        );
+        file.warning("bus/at-least-once", target.at, message, help);
+    }
+
+    /// A condition needs a version to be asked for: with GET or HEAD, at the same path.
+    fn check_if_match(&self, file: &DefinitionFile<'_>, target: &Target<'_>) {
+        let conditional = target.system.idempotency.means == Means::Upsert { if_match: true };
+        if !conditional || target.system.version_of(&target.operation).is_some() {
+            return;
+        }
+        let label = target.asked().label();
+        let message = format!("{label} is called with `if_match`, and nothing tells the version of what it changes");
+        let help = format!("describe a GET or HEAD of `{}` with the same parameters", target.operation.path);
+        file.error("bus/no-version", target.at, message, help);
     }
 }
 
@@ -192,69 +192,37 @@ impl DeclaredEmit<'_> {
             None => compiler.bind("response", Type::of(Kind::Any), "the answer of a call with mistakes"),
             Some(target) => {
                 if let Some(answer) = target.operation.success_type() {
-                    compiler.bind("response", answer, &format!("the answer of {}", target.label()));
+                    compiler.bind("response", answer, &format!("the answer of {}", target.asked().label()));
                 }
             }
         }
+        let of_answer = self.follow_up(compiler);
+        let of_found = self.of_found(compiler, consumer);
+        Some(Emit { event: self.event.clone()?, of_answer: of_answer?, of_found: declared(of_found)? })
+    }
+
+    /// Where the effect can be looked up, what is found takes the answer's place: all that the event reads has to be in it.
+    fn of_found(&self, compiler: &mut Compiler, consumer: &Declared<'_>) -> Option<Option<FollowUp>> {
+        let target = consumer.call.as_ref()?.target.as_ref()?;
+        let look_up = target.system.idempotency.look_ups.get(&target.operation.id)?;
+        let finds = format!("what {}.{} finds", target.system.name, look_up.operation.id);
+        compiler.bind("response", look_up.found.clone(), &finds);
+        Some(self.follow_up(compiler))
+    }
+
+    fn follow_up(&self, compiler: &mut Compiler) -> Option<FollowUp> {
         let key = self.key.and_then(|node| compiler.expression(node, &Type::text(), "emit.key"));
-        let event = self.event.clone()?;
+        let event = self.event.as_ref()?;
         let label = format!("schemas/{}.avsc", event.name);
         let target = TreeTarget::Avro(&event.schema.avro, &event.schema.ty, &label);
         let payload = self.payload.and_then(|node| compiler.mapping(node, target, self.residual));
-        Some(Emit { key: key?, payload: payload?, event: event.clone() })
+        Some(FollowUp { key: key?, payload: payload? })
     }
 }
 
 impl Target<'_> {
-    /// `erp.createProject`.
-    fn label(&self) -> String {
-        format!("{}.{}", self.system.name, self.operation.id)
-    }
-
-    /// Each parameter has to be the operation's; each that it requires has to be given.
-    fn compile_parameters(
-        &self,
-        file: &DefinitionFile<'_>,
-        compiler: &mut Compiler,
-        residual: Option<&Node>,
-    ) -> Option<BTreeMap<String, Expression>> {
-        let parameters = &self.operation.parameters;
-        for missing in parameters.iter().filter(|p| p.required && !self.gives(&p.name) && !self.system.gives(p)) {
-            let message = format!("{} wants the parameter `{}`", self.label(), missing.name);
-            let help = format!("add `with: {{ {}: … }}`", missing.name);
-            file.error("bus/missing-parameter", self.at, message, help);
-        }
-        let with: Vec<Option<(String, Expression)>> = self
-            .with
-            .iter()
-            .map(|(name, at, node)| self.compile_parameter(file, compiler, (name, *at), node, residual))
-            .collect();
-        with.into_iter().collect()
-    }
-
-    fn compile_parameter(
-        &self,
-        file: &DefinitionFile<'_>,
-        compiler: &mut Compiler,
-        (name, at): (&str, Span),
-        node: &Node,
-        residual: Option<&Node>,
-    ) -> Option<(String, Expression)> {
-        let parameters = &self.operation.parameters;
-        let Some(parameter) = parameters.iter().find(|p| p.name == name) else {
-            let names = parameters.iter().map(|p| p.name.as_str());
-            let message = format!("{} has no parameter `{name}`", self.label());
-            file.error("bus/unknown-parameter", at, message, suggest::help(name, names).unwrap_or_default());
-            return None;
-        };
-        let what = format!("with.{name}");
-        // One that is not required is left out where its value is null.
-        let expected = if parameter.required { parameter.ty.clone() } else { parameter.ty.clone().or_null() };
-        Some((name.to_owned(), compiler.expression_or_dead_letter(node, &expected, &what, residual)?))
-    }
-
-    fn gives(&self, parameter: &str) -> bool {
-        self.with.iter().any(|(name, _, _)| name == parameter)
+    fn asked(&self) -> Asked<'_> {
+        Asked { system: &self.system, operation: &self.operation, at: self.at, with: &self.with }
     }
 }
 

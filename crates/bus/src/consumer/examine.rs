@@ -31,7 +31,7 @@ impl Declared<'_> {
         if let (Some(node), Some(emit)) = (payload, &consumer.emit) {
             names.extend(answers(&consumer.call.operation).map(|given| ("response", given)));
             let promise = Promise::Event(&emit.event.schema);
-            let examined = Examined { event, layout, when, mapping: &emit.payload, names: &names, promise };
+            let examined = Examined { event, layout, when, mapping: &emit.of_answer.payload, names: &names, promise };
             report(self.file, node, self.when, &examined);
         }
     }

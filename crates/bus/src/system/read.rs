@@ -5,20 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tieline_mapping::suggest;
-use tieline_mapping::yaml::{Node, NodeValue};
+use tieline_mapping::yaml::Node;
 use tieline_schema::contract::Contract;
 
-use super::{AnswerClass, Credential, Idempotency, Limits, System, Version};
+use super::idempotency::read_look_ups;
+use super::{AnswerClass, ClientAuth, Credential, Idempotency, Limits, System, Version};
 use crate::fields::Fields;
 use crate::folder::{DataFile, DefinitionFile};
-use crate::values::{address, boolean, bytes, choice, duration, header, list, named, rate, text, whole};
+use crate::values::{address, bytes, choice, duration, header, list, named, rate, status, text, whole};
 use crate::variables;
 
 /// The time for a whole call, unless declared.
 const DEADLINE: Duration = Duration::from_secs(10);
-
-/// How long a system is taken to remember an idempotency key, unless declared. Most vendors say 24 hours.
-const REMEMBERS: Duration = Duration::from_secs(24 * 3600);
 
 /// Most bytes kept of a response's body, unless declared.
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
@@ -37,7 +35,7 @@ impl System {
         let credential = fields.optional("credential", |file, node| {
             Credential::read(file, node, &["oauth2", "api_key", "basic", "bearer"])
         });
-        let idempotency = fields.optional("idempotency", Idempotency::read).unwrap_or(Idempotency::None);
+        let idempotency = fields.node("idempotency").map(|node| Idempotency::read(file, node));
         let deadline = fields.optional("deadline", duration("1ms"..="10m")).unwrap_or(DEADLINE);
         let response_bytes_max = fields.optional("response_bytes_max", bytes("16MiB")).unwrap_or(RESPONSE_BYTES_MAX);
         let version = fields.optional("version", Version::read);
@@ -47,8 +45,9 @@ impl System {
 
         let contract = contract?;
         let answers = check_answers(file, name, &contract, answers);
+        let (idempotency, look_ups) = idempotency.unwrap_or_else(|| Some((Idempotency::default(), None)))?;
         let (base_url, credential) = moved(file, name, base_url?, credential.unwrap_or(Credential::None));
-        Some(Self {
+        let mut system = Self {
             name: name.to_owned(),
             purpose: purpose?,
             owner: owner?,
@@ -61,7 +60,11 @@ impl System {
             version,
             answers,
             limits,
-        })
+        };
+        if let Some(node) = look_ups {
+            system.idempotency.look_ups = read_look_ups(file, node, &system)?;
+        }
+        Some(system)
     }
 }
 
@@ -104,12 +107,14 @@ impl Credential {
                 let token_url = fields.required("token_url", address);
                 let client_id = fields.required("client_id", text);
                 let client_secret = fields.required("client_secret", variables::secret);
+                let client_auth = fields.optional("client_auth", choice(ClientAuth::WORDS)).unwrap_or_default();
                 let scopes = fields.optional("scopes", list(text)).unwrap_or_default();
                 fields.finish();
                 Some(Self::OAuth2 {
                     token_url: token_url?,
                     client_id: client_id?,
                     client_secret: client_secret?,
+                    client_auth,
                     scopes,
                 })
             }
@@ -134,34 +139,9 @@ impl Credential {
     }
 }
 
-impl Idempotency {
-    /// `upsert`, `none`, or a header.
-    fn read(file: &DefinitionFile<'_>, node: &Node) -> Option<Self> {
-        if let NodeValue::Scalar { .. } = node.value {
-            return choice(&[("upsert", Word::Upsert), ("none", Word::None)])(file, node).map(Word::idempotency);
-        }
-        let mut fields = Fields::of(file, node, "`idempotency`")?;
-        let name = fields.required("header", header);
-        let quoted = fields.optional("quoted", boolean).unwrap_or(false);
-        let remembers = fields.optional("remembers", duration("1m"..="3650d")).unwrap_or(REMEMBERS);
-        fields.finish();
-        Some(Self::Header { name: name?, quoted, remembers })
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Word {
-    Upsert,
-    None,
-}
-
-impl Word {
-    fn idempotency(self) -> Idempotency {
-        match self {
-            Self::Upsert => Idempotency::Upsert,
-            Self::None => Idempotency::None,
-        }
-    }
+impl ClientAuth {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("client_secret_basic", Self::Basic), ("client_secret_post", Self::Post)];
 }
 
 impl Version {
@@ -228,13 +208,7 @@ fn check_answers(
                 suggest::help(&operation, names).unwrap_or_default(),
             );
         }
-        let statuses = statuses.into_iter().filter_map(|(status, key, class)| {
-            let number = status.parse().ok().filter(|s: &u16| (100..=599).contains(s));
-            if number.is_none() {
-                file.error("bus/wrong-value", key.span, "this has to be a status from 100 to 599", "");
-            }
-            Some((number?, class))
-        });
+        let statuses = statuses.into_iter().filter_map(|(name, key, class)| Some((status(file, key, &name)?, class)));
         checked.insert(operation, statuses.collect());
     }
     checked

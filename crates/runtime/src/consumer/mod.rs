@@ -1,7 +1,9 @@
 //! A consumer at work: records come from Kafka, the core decides, systems are called, and what became of each record is
 //! committed.
 
+mod absent;
 mod finals;
+mod follow_up;
 mod lag;
 mod prepare;
 mod send;

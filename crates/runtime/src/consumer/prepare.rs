@@ -13,9 +13,11 @@ use tieline_schema::cloudevents::Attributes;
 use tieline_schema::wire::{SchemaRef, VALUE_SCHEMA_HEADER, split};
 
 use super::Wiring;
+use super::absent::{Absent, Asked};
 use crate::kafka::Record;
 use crate::registry::RegistryError;
 use crate::state::{ParkedRecord, StoredRequest};
+use crate::system::Effect;
 
 /// What one record may hold: as much as a Kafka record of the usual 1 MiB can say in earnest.
 pub(crate) const BOUNDS: Bounds = Bounds { items_max: 100_000, depth_max: 64, output_bytes_max: 4 << 20 };
@@ -29,6 +31,9 @@ pub(super) struct Delivered {
     attributes: OnceLock<Attributes>,
     /// What was last prepared. The same bytes are sent again while an attempt may have been applied.
     request: Mutex<Option<Arc<PreparedCall>>>,
+    /// What is known of its effect.
+    pub effect: Effect,
+    absent: Mutex<Option<Absent>>,
 }
 
 /// A request, and what its follow-up event needs.
@@ -64,7 +69,14 @@ pub(super) enum Step {
 
 impl Delivered {
     pub fn new(record: Arc<Record>) -> Self {
-        Self { record, redriven: 0, attributes: OnceLock::new(), request: Mutex::new(None) }
+        Self {
+            record,
+            redriven: 0,
+            attributes: OnceLock::new(),
+            request: Mutex::new(None),
+            effect: Effect::default(),
+            absent: Mutex::new(None),
+        }
     }
 
     /// A record that was parked, as it was.
@@ -78,7 +90,8 @@ impl Delivered {
             value: parked.value.as_deref().map(<[u8]>::to_vec),
             headers: parked.headers.iter().map(|header| (&*header.name, header.value.as_deref())).collect(),
         };
-        let delivered = Self { redriven: parked.redriven, ..Self::new(Arc::new(record)) };
+        let delivered =
+            Self { redriven: parked.redriven, effect: Effect::of(parked.sent), ..Self::new(Arc::new(record)) };
         if let Some(request) = &parked.request {
             delivered.keep_request(PreparedCall::stored(request));
             if let Ok(attributes) = Attributes::from_headers(delivered.record.headers.iter()) {
@@ -117,6 +130,11 @@ impl Delivered {
             body: request.body.as_ref().map(|body| Cow::Owned(body.to_vec())),
             looked_up: request.looked_up.iter().map(looked_up).collect(),
         })
+    }
+
+    /// The look-up that is refused to it, to be read and changed.
+    pub fn absent<T>(&self, with: impl FnOnce(&mut Option<Absent>) -> T) -> T {
+        with(&mut self.absent.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub fn keep_request(&self, request: PreparedCall) {
@@ -160,7 +178,7 @@ impl Preparer {
         let Some((schema, datum)) = self.wanted(delivered)? else { return Ok(Step::Skip) };
         let reader = self.reader(schema).await?;
         let Some(frame) = self.frame(&reader, datum)? else { return Ok(Step::Skip) };
-        let looked_up = self.look_up(&frame).await?;
+        let looked_up = self.look_up(delivered, &frame).await?;
         self.map(&frame, looked_up).map(Step::Call)
     }
 
@@ -215,10 +233,10 @@ impl Preparer {
         self.readers.read().unwrap_or_else(PoisonError::into_inner).get(&schema).cloned()
     }
 
-    async fn look_up(&self, frame: &Frame<'_>) -> Result<Vec<(String, Arc<Value>)>, Step> {
+    async fn look_up(&self, delivered: &Delivered, frame: &Frame<'_>) -> Result<Vec<(String, Arc<Value>)>, Step> {
         let mut found: Vec<(String, Arc<Value>)> = Vec::with_capacity(self.consumer.look_ups.len());
         for look_up in &self.consumer.look_ups {
-            let value = self.look_up_one(look_up, frame, &found).await?;
+            let value = self.look_up_one(delivered, look_up, frame, &found).await?;
             found.push((look_up.name.clone(), value));
         }
         Ok(found)
@@ -226,6 +244,7 @@ impl Preparer {
 
     async fn look_up_one(
         &self,
+        delivered: &Delivered,
         look_up: &LookUp,
         frame: &Frame<'_>,
         found: &[(String, Arc<Value>)],
@@ -236,8 +255,21 @@ impl Preparer {
             return Err(Step::Refused(reason("unmappable", format!("system `{}` has no client", look_up.system.name))));
         };
         let look_ups = &self.wiring.look_ups;
-        let asked = look_ups.get(system, &look_up.operation, &parameters, look_up.keep).await;
-        asked.map_err(|failed| Step::NotNow(failed.answer, failed.log))
+        let failed = match look_ups.get(system, &look_up.operation, &parameters, look_up.keep).await {
+            Ok(value) => {
+                delivered.absent(|absent| absent.take_if(|a| a.look_up == look_up.name));
+                return Ok(value);
+            }
+            Err(failed) => failed,
+        };
+        let answer = match failed.answer {
+            Answer::AbsentOrForbidden(why) => {
+                let asked = Asked { name: &look_up.name, system, operation: &look_up.operation, parameters };
+                self.judge_absent(delivered, asked, why).await
+            }
+            other => other,
+        };
+        Err(Step::NotNow(answer, failed.log))
     }
 
     fn map(&self, frame: &Frame<'_>, looked_up: Vec<(String, Arc<Value>)>) -> Result<PreparedCall, Step> {

@@ -3,23 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use tieline_bus::Emit;
-use tieline_delivery::{Answer, AttemptLog, Reason};
+use tieline_delivery::{Answer, AttemptLog};
 use tieline_schema::cloudevents::Attributes;
-use tieline_schema::wire::{VALUE_SCHEMA_HEADER, split, v0_header};
 use uuid::Uuid;
 
-use super::prepare::{BOUNDS, Delivered, PreparedCall, Preparer, Step, names, reason};
+use super::prepare::{Delivered, PreparedCall, Preparer, reason};
 use crate::happening::{Happening, What};
-use crate::kafka::PublishError;
 use crate::system::idempotency::Cause;
 use crate::system::{Request, SystemClient};
 use crate::telemetry::ConsumerMetrics;
 use crate::trace;
-
-/// How long to wait before a follow-up event that was not acknowledged is published again.
-const PUBLISH_AGAIN: Duration = Duration::from_secs(1);
 
 /// Sends the requests of one consumer.
 #[derive(Debug)]
@@ -32,35 +25,36 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub async fn send(&self, delivered: &Delivered, attempt: u32) -> (Answer, AttemptLog) {
-        let (Some(attributes), Some(request)) = (delivered.attributes(), delivered.request()) else {
+    /// Makes one attempt, and publishes what follows from it. `maybe_applied` says whether an earlier one may have been
+    /// applied.
+    pub async fn send(&self, delivered: &Delivered, attempt: u32, maybe_applied: bool) -> (Answer, AttemptLog) {
+        let (Some(attributes), Some(prepared)) = (delivered.attributes(), delivered.request()) else {
             let lost = reason("internal", "the prepared request is gone; it is made again".to_owned());
             return (Answer::NotApplied(lost), log("the prepared request is gone"));
         };
-        let key = self.cause("call", attributes).key();
+        let key = self.cause("call", attributes, delivered.effect.round()).key();
         let started = Instant::now();
-        let reply = self.system.call(&self.request(&request, attributes, key)).await;
+        let attempted =
+            self.system.once(self.request(&prepared, attributes, key), &delivered.effect, maybe_applied).await;
         let took = started.elapsed();
         self.metrics.call_seconds.observe(took.as_secs_f64());
-        self.tell_called(delivered, attributes, attempt, &reply.answer, &reply.log, took);
+        self.tell_called(delivered, attributes, attempt, &attempted.answer, &attempted.log, took);
 
-        let answer = match reply.answer {
+        let answer = match attempted.answer {
             Answer::Applied if self.follow_up_schema.is_some() => {
                 // Boxed, since it would make the future of each call larger.
-                let response = reply.body.map(|(body, _)| body);
-                Box::pin(self.follow_up(delivered, attributes, &request, response)).await
+                Box::pin(self.follow_up(delivered, attributes, &prepared, attempted.came)).await
             }
             other => other,
         };
         self.observe(attributes, &answer);
-        (answer, reply.log)
+        (answer, attempted.log)
     }
 
-    /// What an effect of this event comes from: the call, or the follow-up event.
-    fn cause<'a>(&'a self, call: &'a str, attributes: &'a Attributes) -> Cause<'a> {
+    /// What an effect of this event comes from: the call, or the follow-up event, which has no rounds.
+    pub(super) fn cause<'a>(&'a self, call: &'a str, attributes: &'a Attributes, round: u32) -> Cause<'a> {
         let (bus, consumer) = (&self.preparer.wiring.bus.name, &self.preparer.consumer.name);
-        // The round rises only after a known failure that the system keeps under its key: not yet.
-        Cause { bus, consumer, call, source: &attributes.source, id: &attributes.id, round: 0 }
+        Cause { bus, consumer, call, source: &attributes.source, id: &attributes.id, round }
     }
 
     fn request(&self, prepared: &PreparedCall, attributes: &Attributes, key: Uuid) -> Request {
@@ -72,99 +66,6 @@ impl Sender {
             traceparent: Some(trace::child_of(attributes.traceparent.as_deref())),
             headers: Vec::new(),
             reads_response: self.preparer.consumer.emit.is_some(),
-        }
-    }
-
-    /// Publishes what follows from an effect. Only then is its cause done.
-    async fn follow_up(
-        &self,
-        delivered: &Delivered,
-        cause: &Attributes,
-        request: &PreparedCall,
-        response: Option<Value>,
-    ) -> Answer {
-        let (Some(emit), Some(schema)) = (&self.preparer.consumer.emit, self.follow_up_schema) else {
-            return Answer::Applied;
-        };
-        let made = self.make_follow_up(emit, schema, delivered, cause, request, response).await;
-        match made {
-            Ok((key, attributes, value)) => self.publish(delivered, emit, &key, &attributes, &value).await,
-            Err(reason) => Answer::AppliedUnreadable(reason),
-        }
-    }
-
-    async fn make_follow_up(
-        &self,
-        emit: &Emit,
-        schema: u32,
-        delivered: &Delivered,
-        cause: &Attributes,
-        request: &PreparedCall,
-        response: Option<Value>,
-    ) -> Result<(Vec<u8>, Attributes, Vec<u8>), Reason> {
-        let record = &delivered.record;
-        let not_emitted = |detail: String| reason("follow-up", detail);
-        let value = record.value.as_deref().unwrap_or_default();
-        let (writer, datum) =
-            split(value, record.headers.last(VALUE_SCHEMA_HEADER)).map_err(|e| not_emitted(e.to_string()))?;
-        let reader = self.preparer.reader(writer).await.map_err(|step| match step {
-            Step::Refused(reason) | Step::NotNow(Answer::NotApplied(reason), _) => reason,
-            Step::Call(_) | Step::Skip | Step::NotNow(..) => not_emitted("the event cannot be read".to_owned()),
-        })?;
-        let frame = reader.read(datum, &BOUNDS).map_err(|e| not_emitted(e.to_string()))?;
-        let response = response.unwrap_or(Value::Null);
-        let mut names = names(&request.looked_up);
-        names.push(("response", &response));
-
-        let key = emit.key.text(&frame, &names).map_err(|e| not_emitted(format!("emit.key: {e}")))?;
-        let key = key.ok_or_else(|| not_emitted("emit.key is null".to_owned()))?;
-        let mut value = v0_header(schema).to_vec();
-        emit.payload
-            .write(&frame, &names, &BOUNDS, &mut value)
-            .map_err(|e| not_emitted(format!("emit.payload: {e}")))?;
-        let attributes = self.follow_up_attributes(emit, cause, &key);
-        attributes.check().map_err(|e| not_emitted(e.to_string()))?;
-        Ok((key.into_bytes(), attributes, value))
-    }
-
-    fn follow_up_attributes(&self, emit: &Emit, cause: &Attributes, key: &str) -> Attributes {
-        let (bus, consumer) = (&self.preparer.wiring.bus.name, &self.preparer.consumer.name);
-        Attributes {
-            id: self.cause("emit", cause).key().to_string(),
-            source: format!("/{bus}/{consumer}"),
-            ty: emit.event.name.clone(),
-            time_ms: Some(crate::now_ms()),
-            subject: Some(key.to_owned()),
-            causation_id: Some(cause.id.clone()),
-            traceparent: Some(trace::child_of(cause.traceparent.as_deref())),
-            tracestate: cause.tracestate.clone(),
-        }
-    }
-
-    /// Publishes until it is acknowledged: the effect exists, so nothing else can be made of its cause.
-    async fn publish(
-        &self,
-        delivered: &Delivered,
-        emit: &Emit,
-        key: &[u8],
-        attributes: &Attributes,
-        value: &[u8],
-    ) -> Answer {
-        loop {
-            match self.preparer.wiring.events.publish(&emit.event.topic, key, attributes, value).await {
-                Ok(_) => {
-                    self.tell(delivered, || What::Followed { event: emit.event.name.clone() });
-                    return Answer::Applied;
-                }
-                Err(refused @ PublishError::Refused { .. }) => {
-                    return Answer::AppliedUnreadable(reason("follow-up", refused.to_string()));
-                }
-                Err(error @ PublishError::NotAcknowledged { .. }) => {
-                    tracing::warn!(consumer = self.preparer.consumer.name, event_id = attributes.id, %error,
-                        "the follow-up event was not acknowledged; it is published again");
-                    tokio::time::sleep(PUBLISH_AGAIN).await;
-                }
-            }
         }
     }
 
@@ -207,7 +108,7 @@ impl Sender {
         });
     }
 
-    fn tell(&self, delivered: &Delivered, what: impl FnOnce() -> What) {
+    pub(super) fn tell(&self, delivered: &Delivered, what: impl FnOnce() -> What) {
         tell(&self.preparer, delivered, what);
     }
 }

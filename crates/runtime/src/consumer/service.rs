@@ -291,7 +291,7 @@ impl Service {
             let now = self.now();
             match self.machine.poll(now) {
                 Output::Prepare { id, attempt, record } => self.prepare(id, attempt, record),
-                Output::Send { id, attempt, record, .. } => self.send(id, attempt, record),
+                Output::Send { id, attempt, maybe_applied, record } => self.send(id, attempt, maybe_applied, record),
                 Output::Recall { id } => self.recall(id),
                 Output::Commit(commit) => self.commit(now, commit),
                 Output::Pause { partition, reason } => self.pause(partition, &reason),
@@ -322,10 +322,10 @@ impl Service {
         }
     }
 
-    fn send(&self, id: RecordId, attempt: u32, delivered: Arc<Delivered>) {
+    fn send(&self, id: RecordId, attempt: u32, maybe_applied: bool, delivered: Arc<Delivered>) {
         let sender = Arc::clone(&self.sender);
         self.under_way.push(Box::pin(async move {
-            let (answer, log) = sender.send(&delivered, attempt).await;
+            let (answer, log) = sender.send(&delivered, attempt, maybe_applied).await;
             Done::Answered { id, attempt, answer, log }
         }));
     }

@@ -57,14 +57,15 @@ impl Wiring {
     /// # Errors
     /// When one cannot be made of its definition.
     pub fn new(bus: Bus, connection: Connection, instance: String) -> Result<Self, WiringError> {
+        let metrics = Metrics::new(prometheus::Registry::new())?;
         let mut systems = BTreeMap::new();
         for (name, system) in &bus.systems {
-            systems.insert(name.clone(), Arc::new(SystemClient::new(Arc::clone(system))?));
+            systems.insert(name.clone(), Arc::new(SystemClient::new(Arc::clone(system), metrics.systems())?));
         }
         Ok(Self {
             registry: Arc::new(RegistryClient::new(&bus.registry)?),
             events: EventProducer::new(&connection)?,
-            metrics: Metrics::new(prometheus::Registry::new())?,
+            metrics,
             happenings: Happenings::default(),
             look_ups: LookUps::new(),
             instance,

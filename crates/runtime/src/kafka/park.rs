@@ -187,6 +187,7 @@ mod tests {
             failing_since_ms: None,
             steps: 0,
             maybe_applied: false,
+            sent: crate::system::Sent::default(),
             unknown_below: None,
             request: None,
             redriven: 0,

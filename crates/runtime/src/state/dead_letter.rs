@@ -31,7 +31,8 @@ pub struct DeadLetter<'a> {
     pub detail: Cow<'a, str>,
     /// Whether it had its effect all the same.
     pub effect: Effect,
-    /// The round of its idempotency key: how often a new effect was asked for on purpose.
+    /// The round of its idempotency key, should it be delivered again: it rises where the system keeps a known failure under
+    /// the key, and where a new effect is asked for on purpose.
     #[serde(default)]
     pub round: u32,
     /// How often it was redriven before it died (again).

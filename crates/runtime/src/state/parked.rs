@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tieline_delivery::ParkedState;
 
 use super::{Attempt, Header, Origin, StateError, bytes, encode};
+use crate::system::Sent;
 
 /// What a hold's key begins with; the held key follows. An origin's never does: topics have no colon in their names.
 const HOLD: &[u8] = b"hold:";
@@ -39,6 +40,9 @@ pub struct ParkedRecord<'a> {
     pub steps: u32,
     /// Whether an attempt may have been applied.
     pub maybe_applied: bool,
+    /// What its attempts left behind, as far as one effect goes.
+    #[serde(default)]
+    pub sent: Sent,
     /// Records parked behind it, before this offset, may have been tried as well.
     #[serde(default)]
     pub unknown_below: Option<i64>,
@@ -198,6 +202,7 @@ mod tests {
             failing_since_ms: Some(1_000),
             steps: 2,
             maybe_applied: true,
+            sent: Sent::default(),
             unknown_below: Some(80),
             request: Some(StoredRequest {
                 parameters: vec![("id".into(), "7".into())],

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use serde_json::Value;
-use tieline_bus::System;
+use tieline_bus::{Meaning, System};
 use tieline_delivery::{Answer, AttemptLog, Reason};
 use tieline_schema::contract::Operation;
 use tokio::time::{Instant, timeout_at};
@@ -16,6 +16,7 @@ use super::credential::{Proof, Prover};
 use super::judge::{NotSent, Outcome, Question, judge};
 use super::target::{self, Base};
 use crate::http::{self, CredentialError, Redactor, Response};
+use crate::telemetry::SystemMetrics;
 
 /// Most of a call's deadline that the making of a connection may take: half. What is left after it is enough for an answer,
 /// and a system that swallows packets is known not to have been reached.
@@ -78,6 +79,21 @@ pub struct Request {
     pub reads_response: bool,
 }
 
+impl Request {
+    /// A question: it has no effect, and what it is asked for is its answer.
+    pub(super) fn question(operation: &Arc<Operation>, parameters: Vec<(String, String)>) -> Self {
+        Self {
+            operation: Arc::clone(operation),
+            parameters,
+            body: None,
+            idempotency_key: None,
+            traceparent: None,
+            headers: Vec::new(),
+            reads_response: true,
+        }
+    }
+}
+
 /// What a system answered, judged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
@@ -91,11 +107,15 @@ pub struct Reply {
     pub drift: Option<Reason>,
     /// The version that the system says it has, where it is not the one that we were written for: to be counted.
     pub other_version: Option<String>,
+    /// What the answer says of an earlier attempt, by the system's idempotency profile. The answer's class is as it says.
+    pub meets: Option<Meaning>,
+    /// The version of the thing that was asked for or changed (`ETag`, RFC 9110, section 8.8.3).
+    pub etag: Option<String>,
 }
 
 impl Reply {
     pub(super) fn without_body(answer: Answer, log: AttemptLog) -> Self {
-        Self { answer, log, body: None, drift: None, other_version: None }
+        Self { answer, log, body: None, drift: None, other_version: None, meets: None, etag: None }
     }
 }
 
@@ -105,7 +125,8 @@ impl Reply {
 /// # use std::sync::Arc;
 /// # use tieline_runtime::system::{Request, SystemClient};
 /// # async fn run(erp: Arc<tieline_bus::System>) -> Result<(), Box<dyn std::error::Error>> {
-/// let client = SystemClient::new(Arc::clone(&erp))?;
+/// let metrics = tieline_runtime::telemetry::Metrics::new(prometheus::Registry::new())?;
+/// let client = SystemClient::new(Arc::clone(&erp), metrics.systems())?;
 /// let operation = erp.contract.operation("createProject").ok_or("no such operation")?;
 /// let reply = client
 ///     .call(&Request {
@@ -128,14 +149,15 @@ pub struct SystemClient {
     base: Base,
     prover: Prover,
     redactor: Arc<Redactor>,
+    pub(super) metrics: SystemMetrics,
 }
 
 impl SystemClient {
-    /// Makes a client. Nothing is called yet.
+    /// Makes a client, which counts in these metrics. Nothing is called yet.
     ///
     /// # Errors
     /// When the address or the credential cannot be used, or TLS cannot be set up.
-    pub fn new(system: Arc<System>) -> Result<Self, SystemClientError> {
+    pub fn new(system: Arc<System>, metrics: SystemMetrics) -> Result<Self, SystemClientError> {
         let name = || system.name.clone();
         let base = Base::parse(&system.base_url)
             .map_err(|e| SystemClientError::BaseUrl { system: name(), problem: e.to_string() })?;
@@ -146,7 +168,7 @@ impl SystemClient {
         let redactor = Arc::new(Redactor::new(&system.credential));
         let prover = Prover::new(&system.credential, &http, system.deadline, &redactor)
             .map_err(|cause| SystemClientError::Credential { system: name(), cause })?;
-        Ok(Self { system, http, base, prover, redactor })
+        Ok(Self { system, http, base, prover, redactor, metrics })
     }
 
     /// The system that it calls.
@@ -167,7 +189,14 @@ impl SystemClient {
             reads_response: request.reads_response,
             redactor: &self.redactor,
         };
-        judge(question, outcome, SystemTime::now())
+        let reply = judge(question, outcome, SystemTime::now());
+        self.metrics.drift.count(&self.system.name, &request.operation.id, &reply);
+        reply
+    }
+
+    /// Asks for the version of a thing: what counts of the answer is its `ETag`.
+    pub(crate) async fn version(&self, operation: &Arc<Operation>, parameters: Vec<(String, String)>) -> Reply {
+        self.call(&Request { reads_response: false, ..Request::question(operation, parameters) }).await
     }
 
     async fn attempt(&self, request: &Request, deadline: Instant) -> Outcome {

@@ -5,17 +5,20 @@
 //! token that is revoked under a thousand calls is fetched once.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::Value;
-use tieline_bus::Credential;
+use tieline_bus::{ClientAuth, Credential, Secret};
 use tokio::time::Instant;
 
+use super::retry_after::{RETRY_AFTER_DEFAULT, RETRY_AFTER_MIN, retry_after};
 use crate::fetches::Fetches;
-use crate::http::{Body, CredentialError, Failure, Redactor, basic_value, exchange, fixed_header, secret_value};
+use crate::http::{
+    Body, CredentialError, Failure, Redactor, Response, basic_value, exchange, fixed_header, secret_value,
+};
 
 /// Most bytes of a token endpoint's answer. Tokens of some identity providers carry all of a user's groups.
 const TOKEN_ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -38,6 +41,12 @@ pub(crate) enum TokenError {
     /// The token endpoint cannot be reached, or is not well: it may be later.
     #[error("no token can be had now: {0}")]
     Unavailable(String),
+    /// It named a time before which nobody should ask.
+    #[error("the token endpoint asks to wait for {} s", retry_after.as_secs())]
+    Throttled {
+        /// How long, from now.
+        retry_after: Duration,
+    },
     /// It refuses the client, or answers what is no token: somebody has to look at the definition.
     #[error("the token endpoint gives no token: {0}")]
     Refused(String),
@@ -77,9 +86,9 @@ impl Prover {
         deadline: Duration,
         redactor: &Arc<Redactor>,
     ) -> Result<Self, CredentialError> {
-        if let Credential::OAuth2 { token_url, client_id, client_secret, scopes } = credential {
-            let source =
-                TokenSource::new(token_url, (client_id, client_secret.expose()), scopes, http, deadline, redactor)?;
+        if let Credential::OAuth2 { token_url, client_id, client_secret, client_auth, scopes } = credential {
+            let client = Client { id: client_id, secret: client_secret.expose(), auth: *client_auth };
+            let source = TokenSource::new(token_url, &client, scopes, http, deadline, redactor)?;
             return Ok(Self::OAuth2(Arc::new(source)));
         }
         Ok(Self::Fixed(Proof { header: fixed_header(credential)?, generation: 0 }))
@@ -107,12 +116,23 @@ impl Prover {
 pub(crate) struct TokenSource {
     http: reqwest::Client,
     url: Url,
-    authorization: HeaderValue,
-    form: String,
+    /// Where the client shows itself in the header.
+    authorization: Option<HeaderValue>,
+    /// Holds the client's secret, where it shows itself in the form.
+    form: Secret,
     deadline: Duration,
     redactor: Arc<Redactor>,
     last: Mutex<Option<Token>>,
+    /// Nobody asks before this: the endpoint said so.
+    not_before: Mutex<Option<Instant>>,
     fetches: Fetches<(), Result<Proof, TokenError>>,
+}
+
+/// Who asks for tokens.
+struct Client<'a> {
+    id: &'a str,
+    secret: &'a str,
+    auth: ClientAuth,
 }
 
 #[derive(Debug, Clone)]
@@ -124,7 +144,7 @@ struct Token {
 impl TokenSource {
     fn new(
         token_url: &str,
-        (client_id, client_secret): (&str, &str),
+        client: &Client<'_>,
         scopes: &[String],
         http: &reqwest::Client,
         deadline: Duration,
@@ -137,18 +157,26 @@ impl TokenSource {
         let mut form = String::from("grant_type=client_credentials");
         if !scopes.is_empty() {
             form.push_str("&scope=");
-            form.extend(utf8_percent_encode(&scopes.join(" "), FORM));
+            form.push_str(&form_encoded(&scopes.join(" ")));
         }
-        // RFC 6749, section 2.3.1: the way that every server has to support; both are form-encoded first.
-        let encoded = |text| utf8_percent_encode(text, FORM).to_string();
+        // RFC 6749, section 2.3.1: in the header, both are form-encoded first.
+        let (id, secret) = (form_encoded(client.id), form_encoded(client.secret));
+        let authorization = match client.auth {
+            ClientAuth::Basic => Some(basic_value(&id, &secret)?),
+            ClientAuth::Post => {
+                form.push_str(&format!("&client_id={id}&client_secret={secret}"));
+                None
+            }
+        };
         Ok(Self {
             http: http.clone(),
             url,
-            authorization: basic_value(&encoded(client_id), &encoded(client_secret))?,
-            form,
+            authorization,
+            form: Secret::new(form),
             deadline,
             redactor: Arc::clone(redactor),
             last: Mutex::new(None),
+            not_before: Mutex::new(None),
             fetches: Fetches::default(),
         })
     }
@@ -175,10 +203,17 @@ impl TokenSource {
     async fn fetch(&self) -> Result<Proof, TokenError> {
         // From before the request: when the token began to live is not known better.
         let asked = Instant::now();
+        if let Some(wait) = self.not_before().and_then(|at| at.checked_duration_since(asked)).filter(|w| !w.is_zero()) {
+            return Err(TokenError::Throttled { retry_after: wait.max(RETRY_AFTER_MIN) });
+        }
         let response = exchange(&self.http, self.request(), asked + self.deadline, TOKEN_ANSWER_BYTES_MAX).await;
         let response = response.map_err(|failure| TokenError::Unavailable(said(&failure)))?;
         if let Body::Cut(_, failure) = &response.body {
             return Err(TokenError::Unavailable(said(failure)));
+        }
+        if let Some(retry_after) = throttled(&response) {
+            *self.not_before.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + retry_after);
+            return Err(TokenError::Throttled { retry_after });
         }
         let (token, life) = read(response.status, response.body.bytes())?;
         let header = secret_value(&format!("Bearer {token}"))
@@ -193,15 +228,35 @@ impl TokenSource {
         Ok(proof)
     }
 
+    fn not_before(&self) -> Option<Instant> {
+        *self.not_before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn request(&self) -> reqwest::Request {
         let mut request = reqwest::Request::new(Method::POST, self.url.clone());
         *request.headers_mut() = HeaderMap::from_iter([
-            (AUTHORIZATION, self.authorization.clone()),
             (ACCEPT, HeaderValue::from_static("application/json")),
             (CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded")),
         ]);
-        *request.body_mut() = Some(self.form.clone().into());
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
+        *request.body_mut() = Some(self.form.expose().to_owned().into());
         request
+    }
+}
+
+fn form_encoded(text: &str) -> String {
+    utf8_percent_encode(text, FORM).to_string()
+}
+
+/// How long the endpoint wants not to be asked: as a system's own answers say it.
+fn throttled(response: &Response) -> Option<Duration> {
+    let said = retry_after(&response.headers, SystemTime::now());
+    match response.status {
+        429 => Some(said.unwrap_or(RETRY_AFTER_DEFAULT)),
+        503 => said,
+        _ => None,
     }
 }
 
@@ -217,7 +272,7 @@ fn read(status: u16, body: &[u8]) -> Result<(String, Duration), TokenError> {
     let json: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     match status {
         200..=299 => {}
-        408 | 429 | 500..=599 => return Err(TokenError::Unavailable(format!("the token endpoint answered {status}"))),
+        408 | 500..=599 => return Err(TokenError::Unavailable(format!("the token endpoint answered {status}"))),
         _ => return Err(TokenError::Refused(format!("it answered {status}{}", error_code(&json)))),
     }
     let refused = |problem: &str| TokenError::Refused(format!("it answered {status}, {problem}"));

@@ -9,16 +9,19 @@
 //! | a status of the table | its class | `http-STATUS` |
 //! | a request that cannot be made | refused | `request` |
 //! | no connection | not applied | `connect` |
-//! | no token: the endpoint is away / refuses us | not applied / credential | `token` |
+//! | no token: the endpoint is away / refuses us / asks to wait | not applied / credential / throttled | `token` |
 //! | the deadline passed before the call was sent / after | not applied / unknown | `timeout` |
 //! | a lost connection, or an answer that is not HTTP | unknown | `lost` |
 //!
-//! A system's `answers:` can give a status another class, for an operation or for all (`*`).
+//! A system's `answers:` can give a status another class, for an operation or for all (`*`). Before both comes what its
+//! idempotency profile says of a call that meets an earlier attempt: `exists` is applied, `in_progress` unknown (code
+//! `in-progress`), `mismatch` refused (`idempotency-mismatch`).
 
 use std::time::{Duration, SystemTime};
 
+use reqwest::header::ETAG;
 use serde_json::Value;
-use tieline_bus::{AnswerClass, Idempotency, System};
+use tieline_bus::{AnswerClass, Meaning, Means, System};
 use tieline_delivery::{Answer, AttemptLog, Reason};
 use tieline_schema::contract::{Operation, Payload};
 
@@ -129,27 +132,47 @@ impl Question<'_> {
     fn answered(self, response: Response, now: SystemTime, at_ms: i64) -> Reply {
         let status = response.status;
         let wait = retry_after(&response.headers, now);
-        let class = class_by(self.system, &self.operation.id, status).unwrap_or_else(|| class_of(status, wait));
-        let other_version = self.other_version(&response);
-        let mut reply = if class == Class::Applied {
-            self.applied(status, &response.body, at_ms)
-        } else {
-            let reason = self.reason(&format!("http-{status}"), &format!("answered {status}"));
-            let answer = match class {
-                Class::Applied => Answer::Applied,
-                Class::Refused => Answer::Refused(reason),
-                Class::Conflict => Answer::Conflict(reason),
-                Class::AbsentOrForbidden => Answer::AbsentOrForbidden(reason),
-                Class::NotApplied => Answer::NotApplied(reason),
-                Class::Unknown => Answer::Unknown(reason),
-                Class::Throttled => Answer::Throttled { retry_after: wait.unwrap_or(RETRY_AFTER_DEFAULT) },
-                Class::Credential => Answer::Credential(reason),
-                Class::Misconfigured => Answer::Misconfigured(reason),
-            };
-            Reply::without_body(answer, self.log(at_ms, Some(status), response.body.bytes()))
+        let meets = self.meets(status, response.body.bytes());
+        let mut reply = match meets {
+            Some(Meaning::Exists) => self.applied(status, &response.body, at_ms),
+            Some(Meaning::InProgress) => {
+                let reason = self.reason("in-progress", &format!("answered {status}: an earlier attempt is under way"));
+                Reply::without_body(Answer::Unknown(reason), self.log(at_ms, Some(status), response.body.bytes()))
+            }
+            Some(Meaning::Mismatch) => {
+                let problem = format!("answered {status}: the key came with another request before");
+                let reason = self.reason("idempotency-mismatch", &problem);
+                Reply::without_body(Answer::Refused(reason), self.log(at_ms, Some(status), response.body.bytes()))
+            }
+            None => self.by_status(&response, wait, at_ms),
         };
-        reply.other_version = other_version;
+        reply.meets = meets;
+        reply.other_version = self.other_version(&response);
+        reply.etag = response.headers.get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
         reply
+    }
+
+    /// What the profile says of an attempt that meets an earlier one. A question meets none.
+    fn meets(self, status: u16, body: &[u8]) -> Option<Meaning> {
+        if self.is_safe() { None } else { self.system.idempotency.meaning(status, body) }
+    }
+
+    fn by_status(self, response: &Response, wait: Option<Duration>, at_ms: i64) -> Reply {
+        let status = response.status;
+        let class = class_by(self.system, &self.operation.id, status).unwrap_or_else(|| class_of(status, wait));
+        let reason = self.reason(&format!("http-{status}"), &format!("answered {status}"));
+        let answer = match class {
+            Class::Applied => return self.applied(status, &response.body, at_ms),
+            Class::Refused => Answer::Refused(reason),
+            Class::Conflict => Answer::Conflict(reason),
+            Class::AbsentOrForbidden => Answer::AbsentOrForbidden(reason),
+            Class::NotApplied => Answer::NotApplied(reason),
+            Class::Unknown => Answer::Unknown(reason),
+            Class::Throttled => Answer::Throttled { retry_after: wait.unwrap_or(RETRY_AFTER_DEFAULT) },
+            Class::Credential => Answer::Credential(reason),
+            Class::Misconfigured => Answer::Misconfigured(reason),
+        };
+        Reply::without_body(answer, self.log(at_ms, Some(status), response.body.bytes()))
     }
 
     /// The effect exists. What remains is whether the answer can be read, and whether anybody has to.
@@ -182,13 +205,15 @@ impl Question<'_> {
         Reply::without_body(answer, log)
     }
 
-    /// Whether the same call a second time has no second effect, and gets the same answer.
+    /// Whether the same call a second time has no second effect and gets the same answer, or its effect can be looked up.
     fn can_be_asked_again(self) -> bool {
-        let safe = matches!(self.operation.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE");
-        safe || match self.system.idempotency {
-            Idempotency::Header { .. } | Idempotency::Upsert => true,
-            Idempotency::None => false,
-        }
+        let profile = &self.system.idempotency;
+        self.is_safe() || profile.means != Means::None || profile.look_ups.contains_key(&self.operation.id)
+    }
+
+    /// RFC 9110, section 9.2.1.
+    fn is_safe(self) -> bool {
+        matches!(self.operation.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE")
     }
 
     /// The body of an answer that means *applied*, where it satisfies the contract; else what is wrong with it.
@@ -247,6 +272,8 @@ impl Question<'_> {
                 Answer::NotApplied(reason("token", error.to_string()))
             }
             NotSent::NoToken(error @ TokenError::Refused(_)) => Answer::Credential(reason("token", error.to_string())),
+            // Without a token nobody can call: what the endpoint asks for holds for the system.
+            NotSent::NoToken(TokenError::Throttled { retry_after }) => Answer::Throttled { retry_after: *retry_after },
             NotSent::Deadline => Answer::NotApplied(reason("timeout", "no token came in time".into())),
         };
         Reply::without_body(answer, self.log(at_ms, None, b"nothing was sent"))

@@ -1,5 +1,6 @@
 //! Look-ups: questions to other systems, whose answers are kept for a while and shared.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +37,15 @@ pub struct LookUpFailed {
 pub struct LookUps {
     kept: Arc<Mutex<Kept<Asked, Arc<Value>>>>,
     fetches: Fetches<Asked, Outcome>,
+    /// What was last answered, by system and operation: one for each look-up that the definitions have.
+    answered: Arc<Mutex<BTreeMap<(String, String), LastAnswered>>>,
+}
+
+/// The parameters of the last question of an operation that was answered, and when.
+#[derive(Debug, Clone)]
+struct LastAnswered {
+    parameters: Vec<(String, String)>,
+    at: Instant,
 }
 
 type Outcome = Result<Arc<Value>, LookUpFailed>;
@@ -58,7 +68,11 @@ impl LookUps {
     /// Nothing is known yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { kept: Arc::new(Mutex::new(Kept::new(ANSWERS_MAX, ANSWERS_BYTES_MAX))), fetches: Fetches::default() }
+        Self {
+            kept: Arc::new(Mutex::new(Kept::new(ANSWERS_MAX, ANSWERS_BYTES_MAX))),
+            fetches: Fetches::default(),
+            answered: Arc::default(),
+        }
     }
 
     /// The answer that is kept, else that of a call which all share who ask the same meanwhile. An answer is kept for
@@ -81,9 +95,10 @@ impl LookUps {
         let kept = || lock(&self.kept).get(&asked, Instant::now()).map(Ok);
         let fetch = || {
             let (asked, client, operation) = (asked.clone(), Arc::clone(client), Arc::clone(operation));
-            let kept = Arc::clone(&self.kept);
+            let (kept, answered) = (Arc::clone(&self.kept), Arc::clone(&self.answered));
             async move {
                 let (value, bytes) = fetch(&client, operation, &asked).await?;
+                note_answered(&answered, &asked);
                 lock(&kept).put(asked, Arc::clone(&value), bytes, Instant::now() + keep);
                 Ok(value)
             }
@@ -94,6 +109,38 @@ impl LookUps {
             Err(failed(&asked, Answer::NotApplied(reason), log))
         })
     }
+
+    /// Whether the operation answers others, so that what it refuses to these parameters is about them: it has answered
+    /// other ones since that instant, or, asked for the last that it did answer, does so again.
+    ///
+    /// The control question is needed since answers are kept: others may live on those for minutes, while nobody asks. It
+    /// goes past what is kept. What has never answered in this process is not known to work.
+    pub async fn answers_others(
+        &self,
+        client: &Arc<SystemClient>,
+        operation: &Arc<Operation>,
+        parameters: &[(String, String)],
+        since: Instant,
+    ) -> bool {
+        let which = (client.system().name.clone(), operation.id.clone());
+        let last = self.answered.lock().unwrap_or_else(PoisonError::into_inner).get(&which).cloned();
+        let Some(last) = last.filter(|last| last.parameters != parameters) else { return false };
+        if last.at > since {
+            return true;
+        }
+        let asked = Asked { system: which.0, operation: which.1, parameters: last.parameters };
+        let answers = fetch(client, Arc::clone(operation), &asked).await.is_ok();
+        if answers {
+            note_answered(&self.answered, &asked);
+        }
+        answers
+    }
+}
+
+fn note_answered(answered: &Mutex<BTreeMap<(String, String), LastAnswered>>, asked: &Asked) {
+    let last = LastAnswered { parameters: asked.parameters.clone(), at: Instant::now() };
+    let mut answered = answered.lock().unwrap_or_else(PoisonError::into_inner);
+    answered.insert((asked.system.clone(), asked.operation.clone()), last);
 }
 
 fn lock(kept: &Mutex<Kept<Asked, Arc<Value>>>) -> std::sync::MutexGuard<'_, Kept<Asked, Arc<Value>>> {
@@ -105,27 +152,26 @@ async fn fetch(
     operation: Arc<Operation>,
     asked: &Asked,
 ) -> Result<(Arc<Value>, usize), LookUpFailed> {
-    let request = Request {
-        operation,
-        parameters: asked.parameters.clone(),
-        body: None,
-        idempotency_key: None,
-        traceparent: None,
-        headers: Vec::new(),
-        reads_response: true,
-    };
-    let Reply { answer, log, body, .. } = client.call(&request).await;
+    let reply = client.call(&Request::question(&operation, asked.parameters.clone())).await;
+    let log = reply.log.clone();
+    match answer_to_a_question(reply) {
+        Ok((value, bytes)) => Ok((Arc::new(value), bytes)),
+        Err(answer) => Err(failed(asked, answer, log)),
+    }
+}
+
+/// The answer to a question and its length in bytes, else what its failure means. It is never *unknown*: a question has no
+/// effect that could be there or not, and can be asked again whatever its method.
+pub(super) fn answer_to_a_question(reply: Reply) -> Result<(Value, usize), Answer> {
     let broken = |reason: Reason| Answer::Refused(Reason { code: "look-up-contract".into(), ..reason });
-    let answer = match (answer, body) {
-        (Answer::Applied, Some((value, bytes))) => return Ok((Arc::new(value), bytes)),
+    Err(match (reply.answer, reply.body) {
+        (Answer::Applied, Some(body)) => return Ok(body),
         (Answer::Applied, None) => broken(Reason { code: String::new(), detail: "the answer has no body".into() }),
-        // A question has no effect that could be there or not, and can be asked again whatever its method.
         (Answer::Unknown(reason), _) => Answer::NotApplied(reason),
         (Answer::AppliedUnreadable(reason), _) if reason.code == RESPONSE_CUT => Answer::NotApplied(reason),
         (Answer::AppliedUnreadable(reason), _) => broken(reason),
         (other, _) => other,
-    };
-    Err(failed(asked, answer, log))
+    })
 }
 
 fn failed(asked: &Asked, answer: Answer, log: AttemptLog) -> LookUpFailed {

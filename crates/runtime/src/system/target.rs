@@ -10,7 +10,7 @@ use reqwest::header::{
     HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use reqwest::{Method, Url};
-use tieline_bus::{Idempotency, System};
+use tieline_bus::System;
 use tieline_schema::contract::{Operation, Parameter, Place};
 
 use super::Request;
@@ -240,9 +240,9 @@ fn headers(system: &System, request: &Request) -> Result<HeaderMap, TargetError>
     if let Some(version) = &system.version {
         insert(&mut headers, &version.header, &version.expect, "version")?;
     }
-    if let (Idempotency::Header { name, quoted, .. }, Some(key)) = (&system.idempotency, request.idempotency_key) {
-        let value = if *quoted { format!("\"{key}\"") } else { key.to_string() };
-        insert(&mut headers, name, &value, "idempotency header")?;
+    if let (Some(header), Some(key)) = (system.idempotency.header(), request.idempotency_key) {
+        let value = if header.quoted { format!("\"{key}\"") } else { key.to_string() };
+        insert(&mut headers, &header.name, &value, "idempotency header")?;
     }
     // A trace that is not well-formed is not worth a refusal.
     if let Some(Ok(trace)) = request.traceparent.as_deref().map(HeaderValue::from_str) {

@@ -8,18 +8,22 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
-use tieline_bus::{Credential, Idempotency, Limits, Secret, System};
+use tieline_bus::{ClientAuth, Credential, Idempotency, Limits, Secret, System};
 use tieline_delivery::Answer;
 use tieline_schema::contract::{Contract, Operation, Parameter, Place};
 use tieline_schema::types::Type;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::{Request, SystemClient};
+use super::{Request, SystemClient, SystemClientError};
+use crate::telemetry::Metrics;
 
+mod drift;
 mod judging;
 mod look_ups;
+mod one_effect;
 mod secrets;
+mod tokens;
 mod wire;
 
 const CANARY: &str = "canary-7f3a9c";
@@ -29,7 +33,11 @@ fn client(base_url: String, credential: Credential) -> Arc<SystemClient> {
 }
 
 fn client_of(system: System) -> Arc<SystemClient> {
-    Arc::new(SystemClient::new(Arc::new(system)).unwrap())
+    Arc::new(new_client(system).unwrap())
+}
+
+fn new_client(system: System) -> Result<SystemClient, SystemClientError> {
+    SystemClient::new(Arc::new(system), Metrics::new(prometheus::Registry::new()).unwrap().systems())
 }
 
 fn system(base_url: String) -> System {
@@ -40,7 +48,7 @@ fn system(base_url: String) -> System {
         base_url,
         contract: Arc::new(Contract { operations: vec![], document: Arc::default() }),
         credential: Credential::None,
-        idempotency: Idempotency::None,
+        idempotency: Idempotency::default(),
         deadline: Duration::from_secs(5),
         response_bytes_max: 1_000,
         version: None,
@@ -141,7 +149,7 @@ async fn silence_is_unknown_after_the_deadline_and_no_later() {
     let mut system = (**client(base, key()).system()).clone();
     system.deadline = Duration::from_millis(200);
     let begun = Instant::now();
-    let reply = SystemClient::new(Arc::new(system)).unwrap().call(&request("/x", &[])).await;
+    let reply = new_client(system).unwrap().call(&request("/x", &[])).await;
     assert!(matches!(reply.answer, Answer::Unknown(_)) && code(&reply.answer) == "timeout", "{reply:?}");
     assert!(begun.elapsed() < Duration::from_secs(3));
 }
@@ -151,7 +159,7 @@ async fn a_body_that_drips_ends_at_the_deadline_and_one_without_end_at_its_bound
     let base = raw("HTTP/1.1 422 No\r\ncontent-length: 900\r\n\r\ndrip".into(), hold).await;
     let mut system = (**client(base, key()).system()).clone();
     system.deadline = Duration::from_millis(300);
-    let reply = SystemClient::new(Arc::new(system)).unwrap().call(&request("/x", &[])).await;
+    let reply = new_client(system).unwrap().call(&request("/x", &[])).await;
     assert_eq!((code(&reply.answer), reply.log.excerpt.as_str()), ("http-422", "drip"));
 
     let endless = format!("HTTP/1.1 422 No\r\ncontent-length: 99999999999\r\n\r\n{}", "x".repeat(9_000));
@@ -251,6 +259,7 @@ fn oauth2(token_url: &str) -> Credential {
         token_url: token_url.into(),
         client_id: "bus".into(),
         client_secret: Secret::new(CANARY.into()),
+        client_auth: ClientAuth::Basic,
         scopes: vec!["a".into(), "b".into()],
     }
 }
@@ -307,7 +316,7 @@ async fn a_token_at_its_end_is_not_sent() {
 
 #[tokio::test]
 async fn without_a_token_nothing_is_sent_and_who_refuses_it_decides_the_class() {
-    for (status, applied) in [(503, "not applied"), (429, "not applied"), (400, "credential"), (401, "credential")] {
+    for (status, applied) in [(503, "not applied"), (500, "not applied"), (400, "credential"), (401, "credential")] {
         let calls = Arc::new(AtomicUsize::new(0));
         let c = Arc::clone(&calls);
         let refuse = move || async move {

@@ -1,6 +1,7 @@
 //! What a stand-in remembers: its objects, and what it answered under which idempotency key.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -21,6 +22,8 @@ pub struct Memory {
     serials: BTreeMap<String, u64>,
     effects: BTreeMap<String, Effect>,
     effects_in_order: VecDeque<String>,
+    /// Keys whose first request is not answered yet, and until when.
+    under_way: BTreeMap<String, Instant>,
 }
 
 /// What a request has done, and how it was answered.
@@ -34,6 +37,8 @@ pub struct Effect {
     pub body: Option<Value>,
     /// Where the object is, if it is new.
     pub location: Option<String>,
+    /// The version of the object, where one is told.
+    pub etag: Option<String>,
 }
 
 impl Memory {
@@ -103,6 +108,17 @@ impl Memory {
         }
         self.effects_in_order.push_back(key.clone());
         self.effects.insert(key, effect);
+    }
+
+    /// Whether the first request of a key is not answered yet.
+    pub fn is_under_way(&self, key: &str, now: Instant) -> bool {
+        self.under_way.get(key).is_some_and(|until| *until > now)
+    }
+
+    /// Notes until when the first request of a key is not answered.
+    pub fn note_under_way(&mut self, key: String, now: Instant, until: Instant) {
+        self.under_way.retain(|_, until| *until > now);
+        self.under_way.insert(key, until);
     }
 
     /// All objects, by collection.

@@ -6,13 +6,13 @@
 //!
 //! ```no_run
 //! # use std::{collections::BTreeMap, sync::Arc};
-//! # use tieline_sandbox::systems::{Expected, Fault, Spec, Systems};
+//! # use tieline_sandbox::systems::{Expected, Fault, Repeats, Spec, Systems};
 //! # async fn example(contract: Arc<tieline_schema::contract::Contract>) -> std::io::Result<()> {
 //! let billing = Spec {
 //!     name: "billing".to_owned(),
 //!     contract,
 //!     credential: Expected::Basic { username: "tieline".to_owned(), password: "secret".to_owned() },
-//!     idempotency_header: Some("Idempotency-Key".to_owned()),
+//!     repeats: Repeats { header: Some("Idempotency-Key".to_owned()), ..Repeats::default() },
 //!     version: None,
 //!     seed: BTreeMap::new(),
 //! };
@@ -34,6 +34,7 @@ pub use self::credential::Expected;
 pub use self::fault::Fault;
 pub use self::journal::Arrival;
 use self::journal::Journal;
+pub use self::repeats::{Refusal, Repeats};
 use self::stand_in::StandIn;
 use crate::http::Server;
 
@@ -44,6 +45,7 @@ mod journal;
 mod memory;
 mod parameter;
 mod problem;
+mod repeats;
 mod response;
 mod route;
 mod stand_in;
@@ -57,8 +59,8 @@ pub struct Spec {
     pub contract: Arc<Contract>,
     /// The credential that it demands.
     pub credential: Expected,
-    /// The header under whose value it remembers an effect; without one, each call is an effect.
-    pub idempotency_header: Option<String>,
+    /// How it takes a request that comes a second time.
+    pub repeats: Repeats,
     /// A header that it answers with, and its value where the request has none: the API's version.
     pub version: Option<(String, String)>,
     /// What it knows from the start: objects by collection, which is a path (`/v3/users`) or its last part (`users`).

@@ -13,11 +13,13 @@ pub struct Problem {
     detail: String,
     violations: Vec<Violation>,
     headers: Vec<(&'static str, String)>,
+    /// Members that a system's own form of a refusal has.
+    fields: Option<Box<Value>>,
 }
 
 impl Problem {
     pub(super) fn new(status: u16, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), violations: Vec::new(), headers: Vec::new() }
+        Self { status, detail: detail.into(), violations: Vec::new(), headers: Vec::new(), fields: None }
     }
 
     pub(super) fn of_contract(violations: Vec<Violation>) -> Self {
@@ -29,16 +31,23 @@ impl Problem {
         self
     }
 
+    pub(super) fn with_field(self, fields: Value) -> Self {
+        Self { fields: Some(Box::new(fields)), ..self }
+    }
+
     pub(super) fn status(&self) -> u16 {
         self.status
     }
 
-    fn body(&self) -> Value {
+    pub(super) fn body(&self) -> Value {
         let title = StatusCode::from_u16(self.status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Failed");
         let mut body = json!({ "type": "about:blank", "title": title, "status": self.status, "detail": self.detail });
         if !self.violations.is_empty() {
             let errors = self.violations.iter().map(|v| json!({ "pointer": v.pointer, "detail": v.message }));
             body["errors"] = errors.collect();
+        }
+        for (name, value) in self.fields.iter().filter_map(|fields| fields.as_object()).flatten() {
+            body[name] = value.clone();
         }
         body
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
@@ -22,6 +22,7 @@ use super::journal::{Arrival, Journal};
 use super::memory::{Effect, Memory};
 use super::parameter;
 use super::problem::Problem;
+use super::repeats::Refusal;
 use super::response::{self, Making};
 use super::route::{self, Match, Route};
 use super::{Expected, Spec};
@@ -99,9 +100,24 @@ impl StandIn {
     /// What becomes of a request, all but the time that the answer takes.
     fn decide(&self, parts: &Parts, body: &[u8], fault: &Fault, seen: &mut Seen) -> Outcome {
         match self.admit(parts, body, fault, seen) {
-            Err(problem) => Outcome { answer: Answer::Problem(problem), applied: false, replayed: false },
-            Ok(found) => self.perform(parts, &found, body, &seen.body),
+            Err(problem) => {
+                self.keep_failure(parts, body, fault, &problem);
+                refused(problem)
+            }
+            Ok(found) => self.perform(parts, &found, body, &seen.body, fault),
         }
+    }
+
+    /// Some systems keep a failure under its key. Those that the fault makes are such.
+    fn keep_failure(&self, parts: &Parts, body: &[u8], fault: &Fault, problem: &Problem) {
+        if !self.spec.repeats.keeps_failures || fault.status != Some(problem.status()) {
+            return;
+        }
+        let Some(key) = self.idempotency_key(&parts.headers) else { return };
+        let (status, body_of_it) = (problem.status(), Some(problem.body()));
+        let fingerprint = fingerprint(parts, body);
+        let failure = Effect { fingerprint, status, body: body_of_it, location: None, etag: None };
+        lock(&self.memory).remember(key, failure);
     }
 
     /// All that has to hold before an effect is made, in the order in which real systems look.
@@ -149,30 +165,50 @@ impl StandIn {
     }
 
     /// Makes the effect, or finds it under the idempotency key. One after the other: two attempts make one effect.
-    fn perform(&self, parts: &Parts, found: &Match, body: &[u8], request: &Value) -> Outcome {
+    fn perform(&self, parts: &Parts, found: &Match, body: &[u8], request: &Value, fault: &Fault) -> Outcome {
         let mut memory = lock(&self.memory);
         let reads = matches!(found.operation.method.as_str(), "GET" | "HEAD");
         let key = self.idempotency_key(&parts.headers).filter(|_| !reads);
-        let fingerprint = format!("{} {} {}", parts.method, parts.uri.path(), hex(body));
-        if let Some(effect) = key.as_ref().and_then(|key| memory.effect(key)) {
-            let answer = if effect.fingerprint == fingerprint {
-                Answer::Effect(effect.clone())
-            } else {
-                Answer::Problem(Problem::new(422, "this idempotency key came with another request before"))
-            };
-            let replayed = matches!(answer, Answer::Effect(_));
-            return Outcome { answer, applied: false, replayed };
+        if let Some(outcome) = key.as_ref().and_then(|key| self.repeated(&memory, key, parts, body)) {
+            return outcome;
         }
         match self.effect(&mut memory, parts, found, request) {
-            Err(problem) => Outcome { answer: Answer::Problem(problem), applied: false, replayed: false },
+            Err(problem) => refused(problem),
             Ok(effect) => {
-                let effect = Effect { fingerprint, ..effect };
+                let effect = Effect { fingerprint: fingerprint(parts, body), ..effect };
                 if let Some(key) = key {
+                    let now = Instant::now();
+                    memory.note_under_way(key.clone(), now, now + Duration::from_millis(fault.latency_ms));
                     memory.remember(key, effect.clone());
                 }
                 Outcome { answer: Answer::Effect(effect), applied: !reads, replayed: false }
             }
         }
+    }
+
+    /// What becomes of a request whose key was there before.
+    fn repeated(&self, memory: &Memory, key: &str, parts: &Parts, body: &[u8]) -> Option<Outcome> {
+        let (effect, repeats) = (memory.effect(key)?, &self.spec.repeats);
+        if effect.fingerprint != fingerprint(parts, body) {
+            let refusal = repeats.mismatch.clone().unwrap_or(Refusal::of(422));
+            return Some(refused(refusal.problem("this idempotency key came with another request before")));
+        }
+        match repeats.in_progress.as_ref().filter(|_| memory.is_under_way(key, Instant::now())) {
+            Some(refusal) => Some(refused(refusal.problem("the first request with this key is under way"))),
+            None => Some(Outcome { answer: Answer::Effect(effect.clone()), applied: false, replayed: true }),
+        }
+    }
+
+    /// Whether the request may change this object, as its conditions have it.
+    fn check_condition(&self, memory: &Memory, headers: &HeaderMap, collection: &str, id: &str) -> Result<(), Problem> {
+        let now = memory.object(collection, id).map(etag);
+        let said = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let holds = match (said(header::IF_MATCH), said(header::IF_NONE_MATCH)) {
+            (Some(wanted), _) => now.as_deref() == Some(wanted),
+            (None, Some("*")) => now.is_none(),
+            (None, _) => !self.spec.repeats.conditional,
+        };
+        if holds { Ok(()) } else { Err(Problem::new(412, "the condition does not hold")) }
     }
 
     fn effect(&self, memory: &mut Memory, parts: &Parts, found: &Match, request: &Value) -> Result<Effect, Problem> {
@@ -185,7 +221,13 @@ impl StandIn {
             Some(id) => (path.rsplit_once('/').map_or("", |(collection, _)| collection), Some(id.as_str())),
             None => (path, None),
         };
-        let answered = |body: Value| Effect { fingerprint: String::new(), status, body: Some(body), location: None };
+        let answered = |body: Value| {
+            let etag = Some(etag(&body)).filter(|_| self.spec.repeats.conditional && id.is_some());
+            Effect { fingerprint: String::new(), status, body: Some(body), location: None, etag }
+        };
+        if let (false, Some(id)) = (matches!(operation.method.as_str(), "GET" | "HEAD"), id) {
+            self.check_condition(memory, &parts.headers, collection, id)?;
+        }
         let mut effect = match (operation.method.as_str(), id) {
             ("GET" | "HEAD", Some(id)) => answered(self.shown(memory, found, collection, id)?),
             ("GET" | "HEAD", None) => answered(self.listed(memory, found, collection, &query(parts))),
@@ -202,13 +244,20 @@ impl StandIn {
     }
 
     fn created(&self, memory: &mut Memory, found: &Match, path: &str, request: &Value) -> Result<Effect, Problem> {
+        if let Some((field, refusal)) = &self.spec.repeats.unique {
+            let same = |object: &&Value| object.get(field).is_some_and(|value| Some(value) == request.get(field));
+            if memory.objects_of(path).iter().any(same) {
+                return Err(refusal.problem("there is one with this reference"));
+            }
+        }
         let making = self.making(found, request, memory.next_serial(path));
         let (id, object) = making.object(None);
         if !memory.keep(path, &id, object.clone()) {
             return Err(Problem::new(507, "the sandbox keeps no more objects"));
         }
         let (status, _) = response::success(&found.operation);
-        Ok(Effect { fingerprint: String::new(), status, body: Some(object), location: Some(format!("{path}/{id}")) })
+        let location = Some(format!("{path}/{id}"));
+        Ok(Effect { fingerprint: String::new(), status, body: Some(object), location, etag: None })
     }
 
     fn changed(
@@ -279,7 +328,7 @@ impl StandIn {
 
     /// The idempotency key, without the quotes that RFC 8941 puts around it.
     fn idempotency_key(&self, headers: &HeaderMap) -> Option<String> {
-        let value = headers.get(self.spec.idempotency_header.as_ref()?)?.to_str().ok()?;
+        let value = headers.get(self.spec.repeats.header.as_ref()?)?.to_str().ok()?;
         Some(value.trim_matches('"').to_owned())
     }
 
@@ -315,6 +364,9 @@ impl IntoResponse for Effect {
         };
         if let Some(location) = self.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
             response.headers_mut().insert(header::LOCATION, location);
+        }
+        if let Some(etag) = self.etag.and_then(|etag| HeaderValue::from_str(&etag).ok()) {
+            response.headers_mut().insert(header::ETAG, etag);
         }
         response
     }
@@ -429,6 +481,20 @@ fn keys(parameters: &BTreeMap<String, String>, body: &Value) -> BTreeMap<String,
 
 fn query(parts: &Parts) -> BTreeMap<String, String> {
     url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect()
+}
+
+fn refused(problem: Problem) -> Outcome {
+    Outcome { answer: Answer::Problem(problem), applied: false, replayed: false }
+}
+
+/// What a key stands for.
+fn fingerprint(parts: &Parts, body: &[u8]) -> String {
+    format!("{} {} {}", parts.method, parts.uri.path(), hex(body))
+}
+
+/// The version of an object: what it is.
+fn etag(object: &Value) -> String {
+    format!("\"{}\"", &hex(object.to_string().as_bytes())[..16])
 }
 
 fn hex(body: &[u8]) -> String {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use tieline_bus::{AnswerClass, Version};
+use tieline_bus::{AnswerClass, KeyHeader, Means, Stores, Version};
 
 use super::super::Reply;
 use super::*;
@@ -106,37 +106,44 @@ async fn a_success_that_the_contract_does_not_name_is_read_as_its_first_success(
     assert!(matches!(reply_to("").await.answer, Answer::AppliedUnreadable(_)));
 }
 
+/// A key in a header, an upsert, and nothing.
+fn profiles() -> (Idempotency, Idempotency, Idempotency) {
+    let header = KeyHeader {
+        name: "Idempotency-Key".into(),
+        quoted: false,
+        remembers: Duration::from_secs(60),
+        stores: Stores::Success,
+    };
+    let of = |means| Idempotency { means, ..Idempotency::default() };
+    (of(Means::Header(header)), of(Means::Upsert { if_match: false }), of(Means::None))
+}
+
 #[tokio::test]
 async fn a_body_that_was_cut_is_asked_for_again_where_that_has_no_second_effect() {
-    let remembers =
-        Idempotency::Header { name: "Idempotency-Key".into(), quoted: false, remembers: Duration::from_secs(60) };
+    let (remembers, upsert, none) = profiles();
     for text in ["content-length: 100\r\n\r\n{\"id\"", "transfer-encoding: chunked\r\n\r\n5\r\n{\"id\""] {
         let cut = format!("HTTP/1.1 201 X\r\n{text}");
         let answered = |operation, reads, idempotency: &Idempotency| {
             let (cut, idempotency) = (cut.clone(), idempotency.clone());
             async move { reply(operation, reads, &cut, |system| system.idempotency = idempotency).await }
         };
-        for (operation, idempotency) in [
-            ("createProject", &remembers),
-            ("createProject", &Idempotency::Upsert),
-            ("findProject", &Idempotency::None),
-        ] {
+        for (operation, idempotency) in
+            [("createProject", &remembers), ("createProject", &upsert), ("findProject", &none)]
+        {
             let reply = answered(operation, true, idempotency).await;
             assert!(matches!(reply.answer, Answer::Unknown(_)), "{operation} {idempotency:?}: {reply:?}");
             assert_eq!((code(&reply.answer), reply.log.excerpt.as_str()), ("response-cut", "{\"id\""));
         }
-        let once = answered("createProject", true, &Idempotency::None).await;
+        let once = answered("createProject", true, &none).await;
         assert!(matches!(once.answer, Answer::AppliedUnreadable(_)), "a second call could have a second effect");
-        let unread = answered("createProject", false, &Idempotency::None).await;
+        let unread = answered("createProject", false, &none).await;
         assert_eq!((unread.answer, unread.drift.unwrap().code.as_str()), (Answer::Applied, "response-cut"));
     }
 }
 
 #[tokio::test]
-async fn a_conflict_is_one_under_every_idempotency_profile() {
-    let header =
-        Idempotency::Header { name: "Idempotency-Key".into(), quoted: true, remembers: Duration::from_secs(60) };
-    for idempotency in [header, Idempotency::Upsert, Idempotency::None] {
+async fn a_conflict_is_one_under_every_profile_that_says_nothing_of_it() {
+    for idempotency in <[_; 3]>::from(profiles()) {
         let reply = reply("createProject", true, &answer(409, ""), |system| system.idempotency = idempotency).await;
         assert!(matches!(reply.answer, Answer::Conflict(_)), "{reply:?}");
     }

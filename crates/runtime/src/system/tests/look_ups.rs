@@ -150,3 +150,37 @@ async fn an_answer_that_was_cut_on_the_way_is_asked_for_again_whatever_the_metho
         assert!(matches!(failed.answer, Answer::NotApplied(_)), "{method}: {failed:?}");
     }
 }
+
+#[tokio::test]
+async fn what_is_absent_is_the_askers_fault_only_where_others_are_answered() {
+    let (crm, look_ups) = (Crm::new(json!({ "name": "Ada" })).await, LookUps::new());
+    let absent = [("id".to_owned(), "u-9".to_owned())];
+    let others = |since| look_ups.answers_others(&crm.client, &crm.operation, &absent, since);
+    let begun = tokio::time::Instant::now();
+    assert!(!others(begun).await, "nobody was ever answered");
+    assert_eq!(crm.calls(), 0);
+
+    crm.ask(&look_ups, "u-1", LONG).await.unwrap();
+    assert!(others(begun).await, "another was answered since");
+    assert_eq!(crm.calls(), 1, "and that is enough to know");
+
+    let later = tokio::time::Instant::now();
+    crm.ask(&look_ups, "u-1", LONG).await.unwrap();
+    assert_eq!(crm.calls(), 1, "what is kept is no answer of now");
+    assert!(others(later).await, "the one that was answered is answered again");
+    assert_eq!(crm.calls(), 2);
+
+    crm.status.store(404, Ordering::SeqCst);
+    let later = tokio::time::Instant::now();
+    assert!(!others(later).await, "nor is the one that was answered before");
+    assert_eq!(crm.calls(), 3);
+}
+
+#[tokio::test]
+async fn an_answer_to_the_same_question_says_nothing_of_others() {
+    let (crm, look_ups) = (Crm::new(json!({ "name": "Ada" })).await, LookUps::new());
+    let since = tokio::time::Instant::now();
+    crm.ask(&look_ups, "u-9", Duration::ZERO).await.unwrap();
+    let parameters = [("id".to_owned(), "u-9".to_owned())];
+    assert!(!look_ups.answers_others(&crm.client, &crm.operation, &parameters, since).await);
+}

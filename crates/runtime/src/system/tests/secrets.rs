@@ -132,13 +132,15 @@ async fn a_secret_that_a_token_endpoint_repeats_shows_nowhere() {
             (StatusCode::from_u16(status).unwrap(), answer.to_string())
         };
         let base = serve(Router::new().fallback(answer)).await;
-        let Credential::OAuth2 { token_url, client_id, scopes, .. } = oauth2(&format!("{base}/token")) else {
+        let Credential::OAuth2 { token_url, client_id, client_auth, scopes, .. } = oauth2(&format!("{base}/token"))
+        else {
             panic!("oauth2 makes another credential")
         };
         for secret in [CANARY, "canary_in_small_letters"] {
             let (token_url, client_id, scopes) = (token_url.clone(), client_id.clone(), scopes.clone());
             let client_secret = Secret::new(secret.into());
-            let client = client(base.clone(), Credential::OAuth2 { token_url, client_id, client_secret, scopes });
+            let client =
+                client(base.clone(), Credential::OAuth2 { token_url, client_id, client_secret, client_auth, scopes });
             let reply = client.call(&request("/x", &[])).await;
             assert_eq!(code(&reply.answer), "token");
             assert!(!format!("{reply:?}").contains(secret), "{reply:?}");
@@ -150,11 +152,11 @@ async fn a_secret_that_a_token_endpoint_repeats_shows_nowhere() {
 #[tokio::test]
 async fn an_address_that_cannot_be_called_is_told_without_what_is_in_it() {
     for base_url in [format!("http://bus:{CANARY}@127.0.0.1"), format!("http://127.0.0.1/?key={CANARY}")] {
-        let error = SystemClient::new(Arc::new(system(base_url))).unwrap_err();
+        let error = new_client(system(base_url)).unwrap_err();
         assert_hidden(&format!("{error} {error:?}"));
     }
     let credential = Credential::Bearer { token: Secret::new(format!("{CANARY}\n")) };
-    let error = SystemClient::new(Arc::new(System { credential, ..system("http://127.0.0.1".into()) })).unwrap_err();
+    let error = new_client(System { credential, ..system("http://127.0.0.1".into()) }).unwrap_err();
     assert_hidden(&format!("{error} {error:?}"));
     assert!(error.to_string().contains("a line break at its end?"), "{error}");
 }

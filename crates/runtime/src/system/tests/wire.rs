@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tieline_bus::Version;
+use tieline_bus::{KeyHeader, Means, Stores, Version};
 use uuid::Uuid;
 
 use super::*;
@@ -35,7 +35,9 @@ impl Seen {
 }
 
 fn remembers(name: &str, quoted: bool) -> Idempotency {
-    Idempotency::Header { name: name.into(), quoted, remembers: Duration::from_secs(60) }
+    let remembers = Duration::from_secs(60);
+    let header = KeyHeader { name: name.into(), quoted, remembers, stores: Stores::Success };
+    Idempotency { means: Means::Header(header), ..Idempotency::default() }
 }
 
 #[tokio::test]
@@ -45,8 +47,8 @@ async fn the_idempotency_key_is_bare_or_quoted_as_the_system_takes_it() {
     for (idempotency, name, sent) in [
         (remembers("Idempotency-Key", false), "idempotency-key", vec![KEY.to_string()]),
         (remembers("X-Request-Id", true), "x-request-id", vec![format!("\"{KEY}\"")]),
-        (Idempotency::Upsert, "idempotency-key", vec![]),
-        (Idempotency::None, "idempotency-key", vec![]),
+        (Idempotency { means: Means::Upsert { if_match: false }, ..Idempotency::default() }, "idempotency-key", vec![]),
+        (Idempotency::default(), "idempotency-key", vec![]),
     ] {
         let client = client_of(System { idempotency, ..system(base.clone()) });
         let asked = Request { idempotency_key: Some(KEY), ..request("/x", &[]) };
