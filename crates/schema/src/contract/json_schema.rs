@@ -5,6 +5,7 @@
 //! forms, …) is left to the validator and the examples; where it says what a value *is*, the type is [`Kind::Any`].
 
 use std::collections::BTreeSet;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -145,8 +146,12 @@ impl<'s> TypeReader<'s> {
             }
             several => {
                 let is_open = into.types.as_ref().is_some_and(|types| types.contains("null"));
-                if is_open && !with_null && !several.iter().any(|schema| self.read(&[schema.clone()]).nullable) {
-                    into.types.iter_mut().for_each(|types| drop(types.remove("null")));
+                if is_open
+                    && !with_null
+                    && !several.iter().any(|schema| self.read(from_ref(schema)).nullable)
+                    && let Some(types) = &mut into.types
+                {
+                    types.remove("null");
                 }
                 let null = with_null.then(Vec::new);
                 into.alternatives = several.iter().map(|schema| vec![schema.clone()]).chain(null).collect();
