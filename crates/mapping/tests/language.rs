@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 use tieline_mapping::{Bounds, Compiler, Severity, Target, yaml};
+use tieline_schema::avro::EventSchema;
 use tieline_schema::contract::Validator;
 
 /// What events are made of.
@@ -336,4 +337,44 @@ fn an_expression_has_at_most_16_kib_and_64_operators_and_nests_at_most_32_deep()
     check_error(whole(), &format!("a: .n{}", " + 0".repeat(65)), "mapping/syntax");
     check(text(), &format!("a: if true then '{}' else ''", "x".repeat(16_000)), json!({ "a": "x".repeat(16_000) }));
     check_error(text(), &format!("a: if true then '{}' else ''", "x".repeat(16 * 1024)), "mapping/syntax");
+}
+
+#[test]
+fn functions_of_items_read_a_datum_and_write_one() {
+    let schema = r#"{"type": "record", "name": "E", "fields": [
+        {"name": "tags", "type": {"type": "array", "items": {"type": "enum", "name": "T", "symbols": ["A", "B", "C"]}}},
+        {"name": "lines", "type": {"type": "array", "items": {"type": "record", "name": "L", "fields": [
+            {"name": "kind", "type": {"type": "enum", "name": "K", "symbols": ["X", "Y"]}},
+            {"name": "price", "type": ["null", "double"], "default": null}]}}}]}"#;
+    let event = EventSchema::parse(schema).unwrap();
+    let given = json!({ "tags": ["C", "A", "B", "A"],
+        "lines": [{ "kind": "X", "price": 2.5 }, { "kind": "Y", "price": null }, { "kind": "X", "price": -1.0 }] });
+    let datum = event.datum_from_json(&given).unwrap();
+    let copied = |body: &str| {
+        let mut compiler = Compiler::new(event.ty.clone(), "the event".to_owned());
+        let target = Target::Avro(&event.avro, &event.ty, "the event");
+        let mapping = compiler.mapping(&yaml::parse(body).unwrap(), target, None);
+        let (layout, problems) = compiler.finish();
+        let mapping = mapping.unwrap_or_else(|| panic!("{problems:#?}"));
+        let reader = layout.reader(&event.avro, &event.avro).unwrap();
+        let mut out = Vec::new();
+        let frame = reader.read(&datum, &Bounds::default()).unwrap();
+        mapping.write(&frame, &[], &Bounds::default(), &mut out).unwrap();
+        event.json_from_datum(&out, 100).unwrap()
+    };
+    assert_eq!(
+        copied("tags: .tags | where($item != 'A') | sort_by($item)\nlines: .lines | sort_by($item.price)"),
+        json!({ "tags": ["B", "C"],
+            "lines": [{ "kind": "X", "price": -1.0 }, { "kind": "X", "price": 2.5 }, { "kind": "Y", "price": null }] })
+    );
+    let looped = "tags: .lines | where($item.price == null) | each('B')\nlines:\n  - for: $line in .lines | where($item.kind == 'X')\n    \
+        kind: $line.kind\n    price: $line.price";
+    assert_eq!(
+        copied(looped),
+        json!({ "tags": ["B"], "lines": [{ "kind": "X", "price": 2.5 }, { "kind": "X", "price": -1.0 }] })
+    );
+    // What narrows the items narrows what is written of them.
+    let narrowed =
+        "tags: .lines | where($item.kind in ['X']) | each(if $item.kind == 'X' then 'A' else 'C')\nlines: []";
+    assert_eq!(copied(narrowed), json!({ "tags": ["A", "A"], "lines": [] }));
 }
