@@ -8,6 +8,7 @@ mod crash;
 mod drain;
 mod flagship;
 mod load;
+mod ordered;
 mod parking;
 mod poison;
 mod process;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::entry::StuckBy;
 use crate::machine::Machine;
+use crate::park::ParkLane;
 use crate::{Epoch, Key, Partition, PauseReason, Reason, RecordId, Time};
 
 /// How much is under way.
@@ -169,6 +170,14 @@ impl<R> Machine<R> {
             })
         });
         stuck.collect()
+    }
+
+    /// Whether this record, which has this key, is under way: fetched and not final, parked, or a dead letter whose discarding is not durable yet.
+    #[must_use]
+    pub fn is_under_way(&self, id: RecordId, key: Option<&Key>) -> bool {
+        let lane = ParkLane::of(self.settings.order, key, id.offset);
+        let assigned = self.partitions.get(&id.partition).filter(|assigned| assigned.epoch == id.epoch);
+        assigned.is_some_and(|assigned| assigned.is_dealt_with(&lane, id.offset))
     }
 
     /// How many inputs came for an assignment, an attempt or a commit that was over.

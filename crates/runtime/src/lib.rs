@@ -7,6 +7,7 @@ pub mod happening;
 mod http;
 pub mod kafka;
 mod kept;
+pub mod orders;
 pub mod producer;
 pub mod registry;
 pub mod state;

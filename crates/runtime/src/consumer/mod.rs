@@ -4,7 +4,9 @@
 mod absent;
 mod finals;
 mod follow_up;
+mod jobs;
 mod lag;
+mod ordered;
 mod prepare;
 mod send;
 mod service;

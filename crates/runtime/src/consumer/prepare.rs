@@ -14,10 +14,10 @@ use tieline_schema::wire::{SchemaRef, VALUE_SCHEMA_HEADER, split};
 
 use super::Wiring;
 use super::absent::{Absent, Asked};
-use crate::kafka::Record;
+use crate::kafka::{Record, RecordHeaders};
 use crate::registry::RegistryError;
-use crate::state::{ParkedRecord, StoredRequest};
-use crate::system::Effect;
+use crate::state::{DeadLetter, ParkedRecord, StoredRequest};
+use crate::system::{Effect, Sent};
 
 /// What one record may hold: as much as a Kafka record of the usual 1 MiB can say in earnest.
 pub(crate) const BOUNDS: Bounds = Bounds { items_max: 100_000, depth_max: 64, output_bytes_max: 4 << 20 };
@@ -99,6 +99,34 @@ impl Delivered {
             }
         }
         delivered
+    }
+
+    /// A dead letter, as it was.
+    pub fn redriven(letter: &DeadLetter<'_>) -> Self {
+        let headers = letter.headers.iter().map(|header| (&*header.name, header.value.as_deref())).collect();
+        Self::of_letter(letter, headers, letter.value.as_deref(), letter.round)
+    }
+
+    /// A dead letter with another value, which is to have an effect of its own.
+    pub fn edited(letter: &DeadLetter<'_>, value: Option<&[u8]>) -> Self {
+        // The value says itself which schema it is of.
+        let headers = letter.headers.iter().filter(|header| header.name != VALUE_SCHEMA_HEADER);
+        let headers = headers.map(|header| (&*header.name, header.value.as_deref())).collect();
+        Self::of_letter(letter, headers, value, letter.round.saturating_add(1))
+    }
+
+    fn of_letter(letter: &DeadLetter<'_>, headers: RecordHeaders, value: Option<&[u8]>, round: u32) -> Self {
+        let record = Record {
+            topic: Arc::from(letter.origin.topic.as_str()),
+            partition: letter.origin.partition,
+            offset: letter.origin.offset,
+            timestamp_ms: letter.timestamp_ms,
+            key: letter.key.as_deref().map(Arc::from),
+            value: value.map(<[u8]>::to_vec),
+            headers,
+        };
+        let effect = Effect::of(Sent::in_round(round));
+        Self { redriven: letter.redriven, effect, ..Self::new(Arc::new(record)) }
     }
 
     /// The event's id, once the record has been looked at.

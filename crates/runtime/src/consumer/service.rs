@@ -19,17 +19,20 @@ use tokio::sync::{mpsc, watch};
 
 use super::Wiring;
 use super::finals::{Now, StateTopics, state_records};
+use super::jobs::{JobId, Jobs};
 use super::lag::{Ages, records_behind};
+use super::ordered::JobRead;
 use super::prepare::{Delivered, Preparer, Step};
 use super::send::{Sender, detail, tell};
 use super::status::{ConsumerStatus, OutageStatus, PartitionStatus, StuckRecord, reason_text};
 use crate::happening::{Happening, What};
 use crate::kafka::{
-    Batch, CommitMode, Committer, ConnectError, Control, FetchEvent, Fetcher, Halt, ParkError, ParkTopic, Record,
-    Report, group_of, state_topic,
+    Batch, CommitMode, Committer, ConnectError, Control, FetchEvent, Fetcher, Halt, LetterTopic, ParkError, ParkTopic,
+    Record, Report, group_of, state_topic,
 };
+use crate::orders::OrdersError;
 use crate::producer::{StartError, schema_id};
-use crate::state::{Attempt, ParkedRecord};
+use crate::state::{Attempt, Command, ParkedRecord, Pauses};
 use crate::telemetry::ConsumerMetrics;
 
 /// Records of all partitions that may be fetched and not yet covered by a commit.
@@ -87,6 +90,9 @@ pub enum ServiceError {
     /// The system has no client.
     #[error("system `{0}` has no client")]
     NoSystem(String),
+    /// What people have ordered cannot be read.
+    #[error("orders cannot be read: {0}")]
+    Orders(#[from] OrdersError),
     /// What is parked cannot be read, so that nothing may be delivered.
     #[error("parked records cannot be read: {0}")]
     Park(ParkError),
@@ -102,9 +108,11 @@ pub enum ServiceError {
 }
 
 /// Something that was started has ended.
-enum Done {
+pub(super) enum Done {
     Prepared { id: RecordId, attempt: u32, delivered: Arc<Delivered>, step: Step },
     Answered { id: RecordId, attempt: u32, answer: Answer, log: AttemptLog },
+    JobRead { id: JobId, read: JobRead },
+    Told,
     Recalled { id: RecordId, parked: Result<Box<ParkedRecord<'static>>, String> },
     Behind { records: Option<i64> },
 }
@@ -119,12 +127,13 @@ pub async fn run(
     status: watch::Sender<ConsumerStatus>,
     mut stop: watch::Receiver<Stop>,
 ) -> Result<(), ServiceError> {
-    let (mut service, mut fetched, mut reports) = tokio::select! {
+    let (mut service, mut fetched, mut reports, mut orders) = tokio::select! {
         started = Service::start(wiring, consumer, status) => started?,
         Ok(_) = stop.wait_for(|stop| *stop > Stop::Run) => return Ok(()),
     };
     let mut status_tick = tokio::time::interval(STATUS_EVERY);
     let ended = loop {
+        service.go_on_with_jobs();
         let until = match service.advance() {
             Next::Wait(until) => until,
             Next::Drained => break Ok(()),
@@ -142,6 +151,7 @@ pub async fn run(
                 Some(report) => service.reported(report),
                 None => break Err(ServiceError::ThreadEnded("commits")),
             },
+            Some(command) = orders.recv() => service.ordered(&command),
             () = sleep_until(until) => service.input(Input::Tick),
             _ = status_tick.tick() => service.publish_status(),
             Ok(()) = stop.changed() => {
@@ -169,37 +179,46 @@ async fn sleep_until(until: Option<tokio::time::Instant>) {
     }
 }
 
+/// A consumer that runs, and what comes to it.
+type Started =
+    (Service, mpsc::Receiver<FetchEvent>, mpsc::UnboundedReceiver<Report>, mpsc::UnboundedReceiver<Arc<Command>>);
+
 /// When the loop has to come back to the core.
 enum Next {
     Wait(Option<tokio::time::Instant>),
     Drained,
 }
 
-struct Service {
-    consumer: Arc<Consumer>,
-    preparer: Arc<Preparer>,
+pub(super) struct Service {
+    pub(super) consumer: Arc<Consumer>,
+    pub(super) preparer: Arc<Preparer>,
     sender: Arc<Sender>,
-    machine: Machine<Arc<Delivered>>,
+    pub(super) machine: Machine<Arc<Delivered>>,
     fetcher: Fetcher,
     committer: Committer,
     topics: StateTopics,
     park: Arc<ParkTopic>,
     /// Where the parked records of each partition of ours lie, by their offset in the topic that they came from.
     places: BTreeMap<i32, HashMap<i64, i64>>,
+    /// What people have ordered: what is paused, what is to become of dead letters, and how far that is here.
+    pub(super) pauses: Pauses,
+    pub(super) acts: Vec<Arc<Command>>,
+    pub(super) jobs: Jobs,
+    pub(super) letters: Arc<LetterTopic>,
     metrics: ConsumerMetrics,
     status: watch::Sender<ConsumerStatus>,
-    under_way: FuturesUnordered<BoxFuture<'static, Done>>,
+    pub(super) under_way: FuturesUnordered<BoxFuture<'static, Done>>,
     origin: Instant,
     /// The assignment of each partition that is ours.
-    epochs: BTreeMap<i32, Epoch>,
+    pub(super) epochs: BTreeMap<i32, Epoch>,
     last_epoch: u64,
     membership: Option<Arc<ConsumerGroupMetadata>>,
     joined: bool,
     /// The partitions that the fetching thread waits to give back, and what tells it that they may go.
     leaving: Option<(BTreeSet<Partition>, sync_mpsc::Sender<()>)>,
     last_commit: Instant,
-    /// The commit that is under way, with the records that it makes final.
-    committing: Option<Vec<Final<Arc<Delivered>>>>,
+    /// The commit that is under way.
+    committing: Option<Commit<Arc<Delivered>>>,
     /// Since when partitions wait, in milliseconds since the Unix epoch.
     paused_since: BTreeMap<i32, i64>,
     /// Whether people were told that the system fails for everybody.
@@ -214,7 +233,7 @@ impl Service {
         wiring: Arc<Wiring>,
         consumer: Arc<Consumer>,
         status: watch::Sender<ConsumerStatus>,
-    ) -> Result<(Self, mpsc::Receiver<FetchEvent>, mpsc::UnboundedReceiver<Report>), ServiceError> {
+    ) -> Result<Started, ServiceError> {
         let (bus, name) = (&wiring.bus.name, &consumer.name);
         let system_name = &consumer.call.system.name;
         let system =
@@ -225,9 +244,13 @@ impl Service {
         };
         let metrics = wiring.metrics.consumer(name);
         let topic = &consumer.event.topic;
+        // Before anything is assigned: what is paused is so from the start.
+        let standing = wiring.orders.listen().await?;
         let group = group_of(bus, name);
         let parked = state_topic(bus, name, "parked");
         let park = Arc::new(ParkTopic::new(&wiring.connection, &group, parked.clone())?);
+        let dead_letters = state_topic(bus, name, "dead-letters");
+        let letters = Arc::new(LetterTopic::new(&wiring.connection, &group, dead_letters.clone())?);
         let (fetcher, fetched) = Fetcher::start(&wiring.connection, &group, topic, Arc::clone(&park), DRAIN)?;
         let mode = if wiring.connection.embedded {
             CommitMode::InTurn
@@ -238,12 +261,12 @@ impl Service {
         let topics = StateTopics {
             source: topic.as_str().into(),
             ledger: state_topic(bus, name, "ledger").into(),
-            dead_letters: state_topic(bus, name, "dead-letters").into(),
+            dead_letters: dead_letters.into(),
             parked: parked.into(),
         };
         let preparer = Arc::new(Preparer::new(wiring, Arc::clone(&consumer)));
         let sender = Sender { preparer: Arc::clone(&preparer), system, metrics: metrics.clone(), follow_up_schema };
-        let service = Self {
+        let mut service = Self {
             machine: Machine::new(settings(&consumer), Time::default()),
             consumer,
             preparer,
@@ -253,6 +276,10 @@ impl Service {
             topics,
             park,
             places: BTreeMap::new(),
+            pauses: Pauses::default(),
+            acts: Vec::new(),
+            jobs: Jobs::default(),
+            letters,
             metrics,
             status,
             under_way: FuturesUnordered::new(),
@@ -269,7 +296,8 @@ impl Service {
             ages: Ages::default(),
             asking_lag: false,
         };
-        Ok((service, fetched, reports))
+        service.orders_stand(&standing);
+        Ok((service, fetched, reports, standing.coming))
     }
 
     fn now(&self) -> Time {
@@ -280,7 +308,7 @@ impl Service {
         Time(self.origin.elapsed() + duration)
     }
 
-    fn input(&mut self, input: Input<Arc<Delivered>>) {
+    pub(super) fn input(&mut self, input: Input<Arc<Delivered>>) {
         let now = self.now();
         self.machine.handle(now, input);
     }
@@ -344,6 +372,8 @@ impl Service {
             }
             Done::Answered { id, attempt, answer, log } => Input::Answered { id, attempt, answer, log },
             Done::Recalled { id, parked } => self.recalled(id, parked),
+            Done::JobRead { id, read } => return self.job_read(&id, read),
+            Done::Told => return,
             Done::Behind { records } => {
                 self.asking_lag = false;
                 if let Some(records) = records {
@@ -389,6 +419,7 @@ impl Service {
                 for partition in partitions {
                     self.epochs.remove(&partition);
                     self.places.remove(&partition);
+                    self.jobs.forget(partition);
                     self.ages.forget(partition);
                     self.input(Input::Lost { partition: Partition(partition) });
                 }
@@ -435,6 +466,7 @@ impl Service {
         self.places.insert(at.partition, parked.places);
         let (parked, held) = (parked.parked, parked.held);
         self.input(Input::Assigned { epoch, partition, offset, metadata, partitions, parked, held });
+        self.begin_jobs(at.partition);
         Ok(())
     }
 
@@ -453,6 +485,7 @@ impl Service {
     fn released(&mut self, partition: Partition) {
         self.epochs.remove(&partition.0);
         self.places.remove(&partition.0);
+        self.jobs.forget(partition.0);
         self.ages.forget(partition.0);
         self.paused_since.remove(&partition.0);
         if let Some((waiting, _)) = &mut self.leaving {
@@ -533,8 +566,9 @@ impl Service {
         match state_records(&self.topics, &commit, Now { at: now, ms: crate::now_ms() }) {
             Ok(records) => {
                 let membership = self.membership.clone();
-                self.committing = Some(commit.finals);
-                self.committer.commit(Batch { id: commit.id, offsets: commit.offsets, records, membership });
+                let batch = Batch { id: commit.id, offsets: commit.offsets.clone(), records, membership };
+                self.committing = Some(commit);
+                self.committer.commit(batch);
             }
             Err(error) => {
                 tracing::error!(consumer = self.consumer.name, %error, "outcomes cannot be written down");
@@ -578,7 +612,7 @@ impl Service {
     }
 
     fn reported(&mut self, report: Report) {
-        let finals = self.committing.take().unwrap_or_default();
+        let commit = self.committing.take();
         self.let_go();
         match report.result {
             Ok(()) => {
@@ -587,6 +621,7 @@ impl Service {
                         places.insert(place.origin, place.offset);
                     }
                 }
+                let finals = commit.as_ref().map(|commit| &*commit.finals).unwrap_or_default();
                 for ended in finals.iter().filter(|ended| ended.came == Came::Parked) {
                     if let (false, Some(places)) =
                         (matches!(ended.outcome, Outcome::Parked { .. }), self.places.get_mut(&ended.id.partition.0))
@@ -598,6 +633,9 @@ impl Service {
                 finals.iter().for_each(|ended| self.ended(ended));
                 self.metrics.commits_ok.inc();
                 self.last_commit = Instant::now();
+                if let Some(commit) = &commit {
+                    self.jobs_durable(commit);
+                }
                 self.input(Input::Committed { commit: report.id });
             }
             Err(error) => {

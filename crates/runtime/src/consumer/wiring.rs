@@ -7,6 +7,7 @@ use tieline_bus::Bus;
 
 use crate::happening::Happenings;
 use crate::kafka::{ConnectError, Connection, EventProducer};
+use crate::orders::Orders;
 use crate::registry::{RegistryClient, RegistryClientError};
 use crate::system::{LookUps, SystemClient, SystemClientError};
 use crate::telemetry::Metrics;
@@ -26,6 +27,8 @@ pub struct Wiring {
     pub look_ups: LookUps,
     /// What publishes follow-up events.
     pub events: EventProducer,
+    /// What people order.
+    pub orders: Orders,
     /// The metrics of the process.
     pub metrics: Metrics,
     /// What is told to whoever listens.
@@ -67,6 +70,7 @@ impl Wiring {
             events: EventProducer::new(&connection)?,
             metrics,
             happenings: Happenings::default(),
+            orders: Orders::new(&connection, &bus.name),
             look_ups: LookUps::new(),
             instance,
             systems,

@@ -36,6 +36,14 @@ pub struct Sent {
     ruled_out: bool,
 }
 
+impl Sent {
+    /// Nothing is known but the round.
+    #[must_use]
+    pub fn in_round(round: u32) -> Self {
+        Self { round, ..Self::default() }
+    }
+}
+
 /// What to do before an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Before {

@@ -1,0 +1,99 @@
+//! The dead letters of a consumer, for the owner that redrives or discards them.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
+
+use super::read::{ReadError, Span, TopicReader};
+use super::settings::{ConnectError, Connection};
+use crate::state::{DeadLetter, Origin, StateError};
+
+/// Why dead letters cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LetterError {
+    /// The topic cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// What lies there is none.
+    #[error("{origin}: {cause}")]
+    Unreadable {
+        /// The origin of the dead letter.
+        origin: Origin,
+        /// What is wrong.
+        cause: StateError,
+    },
+}
+
+/// Reads the topic. It blocks: for threads that may.
+#[derive(Debug)]
+pub struct LetterTopic {
+    name: String,
+    reader: Mutex<TopicReader>,
+}
+
+impl LetterTopic {
+    /// Makes the clients.
+    ///
+    /// # Errors
+    /// When a setting is refused.
+    pub fn new(connection: &Connection, group: &str, name: String) -> Result<Self, ConnectError> {
+        Ok(Self { name, reader: Mutex::new(TopicReader::new(connection, group)?) })
+    }
+
+    /// Where the dead letters of these origins of one partition lie, as far as they are there still.
+    ///
+    /// # Errors
+    /// When the topic cannot be read.
+    pub fn index(&self, origins: &[Origin]) -> Result<BTreeMap<i64, i64>, LetterError> {
+        let Some(partition) = origins.first().map(|origin| origin.partition) else { return Ok(BTreeMap::new()) };
+        let wanted: BTreeMap<Vec<u8>, i64> = origins.iter().map(|origin| (origin.key(), origin.offset)).collect();
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let span = reader.span(&self.name, partition)?;
+        let mut places = BTreeMap::new();
+        reader.read(&self.name, &[span], |record| {
+            if let Some(offset) = record.key.as_deref().and_then(|key| wanted.get(key)) {
+                match record.value {
+                    Some(_) => places.insert(*offset, record.offset),
+                    None => places.remove(offset),
+                };
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(places)
+    }
+
+    /// Reads dead letters of one partition where they lie, by the offsets of their origins.
+    ///
+    /// # Errors
+    /// When the topic cannot be read, or what lies there is none.
+    pub fn letters(
+        &self,
+        partition: i32,
+        places: &BTreeMap<i64, i64>,
+    ) -> Result<BTreeMap<i64, DeadLetter<'static>>, LetterError> {
+        let (Some(from), Some(last)) = (places.values().min(), places.values().max()) else {
+            return Ok(BTreeMap::new());
+        };
+        let wanted: BTreeMap<i64, i64> = places.iter().map(|(origin, place)| (*place, *origin)).collect();
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut letters, mut failed) = (BTreeMap::new(), None);
+        let span = Span { partition, from: *from, to: last + 1 };
+        reader.read(&self.name, &[span], |record| {
+            let (Some(origin), Some(value)) = (wanted.get(&record.offset), record.value) else {
+                return ControlFlow::Continue(());
+            };
+            match DeadLetter::decode(&value) {
+                Ok(letter) => {
+                    letters.insert(*origin, letter);
+                    ControlFlow::Continue(())
+                }
+                Err(cause) => {
+                    let origin = Origin { topic: self.name.clone(), partition, offset: record.offset };
+                    failed = Some(LetterError::Unreadable { origin, cause });
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        failed.map_or(Ok(letters), Err)
+    }
+}
