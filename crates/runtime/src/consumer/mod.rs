@@ -11,6 +11,8 @@ mod prepare;
 mod send;
 mod service;
 mod status;
+#[cfg(test)]
+mod tests;
 mod wiring;
 
 pub(crate) use prepare::BOUNDS;

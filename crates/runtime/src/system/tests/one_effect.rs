@@ -24,7 +24,7 @@ paths:
       responses: { "201": { description: Made., content: { application/json: { schema: { $ref: "#/components/schemas/Project" } } } } }
     get:
       operationId: findProjects
-      parameters: [{ name: externalId, in: query, required: true, schema: { type: string } }]
+      parameters: [{ name: q, in: query, required: true, schema: { type: string } }]
       responses:
         "200":
           description: Those.
@@ -47,7 +47,7 @@ components:
 "##;
 
 /// Found at once, where it is there.
-const LOOK_UP: &str = "look_up: { createProject: { operation: findProjects, with: { externalId: .externalId }, \
+const LOOK_UP: &str = "look_up: { createProject: { operation: findProjects, with: { q: .externalId }, \
                        found_at: /projects, found_when: $found.externalId == .externalId, visible_after: 0s } }";
 
 fn keyed() -> Repeats {
@@ -246,6 +246,17 @@ async fn what_is_not_found_is_sent_and_what_may_not_be_seen_yet_is_waited_for() 
     assert!(waits > 0 && begun.elapsed() >= Duration::from_millis(300), "{waits} waits in {:?}", begun.elapsed());
     // The next one that fails is known not to be applied: nothing has to be looked for.
     assert_eq!((erp.effects(), erp.looked_up("not-there")), (1, 1));
+}
+
+#[tokio::test]
+async fn what_a_search_finds_beside_it_is_not_its_effect() {
+    let erp = Erp::new(&format!("{{ {LOOK_UP} }}"), Repeats::default()).await;
+    let other = id(&Record::of("D-10").attempt(&erp).await).to_owned();
+    let mut record = Record { maybe_applied: true, ..Record::of("D-1") };
+    let own = id(&record.attempt(&erp).await).to_owned();
+    assert_eq!((erp.effects(), erp.looked_up("not-there")), (2, 1));
+    assert_ne!(own, other);
+    assert_eq!(id(&record.taken_over().attempt(&erp).await), own, "its own is found among all");
 }
 
 #[tokio::test]
