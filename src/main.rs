@@ -2,16 +2,25 @@
 
 mod apply;
 mod check;
+mod control;
 mod counted;
+mod dead_letters;
+mod desk;
 mod dev;
 mod environment;
 mod failure;
 mod init;
 mod load;
 mod log;
+mod moment;
+mod pause;
 mod process;
+mod redrive;
 mod run;
+mod select;
+mod table;
 mod test;
+mod r#where;
 mod wiring;
 
 use std::path::PathBuf;
@@ -46,6 +55,18 @@ enum Command {
     Apply(apply::Options),
     /// Run producers and consumers: `tieline run consumers/erp-project`
     Run(run::Options),
+    /// Say what became of an event, or of all events of a key, in every consumer: `tieline where deal-1042`
+    Where(r#where::Options),
+    /// List, show, edit and discard what could not be delivered: `tieline dead-letters list erp-project`
+    DeadLetters(dead_letters::Options),
+    /// Deliver dead letters again, in order: `tieline redrive erp-project --code http-422 --reason 'the ERP is fixed'`
+    Redrive(redrive::Options),
+    /// Begin no further delivery of a consumer, a system or a key: `tieline pause systems/billing --reason 'they migrate'`
+    Pause(pause::Options),
+    /// Go on with what was paused: `tieline resume systems/billing --reason 'they are done'`
+    Resume(pause::Options),
+    /// Show what was asked of the bus, by whom, and what came of it: `tieline control list`
+    Control(control::Options),
     /// Run the whole bus on this machine, with stand-ins for its systems: `tieline dev`
     Dev(dev::Options),
 }
@@ -69,6 +90,12 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Test(options) => test::run(&cli.bus, &options),
         Command::Apply(options) => process::block_on(apply::run(&cli.bus, &options))?,
         Command::Run(options) => process::block_on(run::run(&cli.bus, &options))?,
+        Command::Where(options) => process::block_on(r#where::run(&cli.bus, &options))?,
+        Command::DeadLetters(options) => process::block_on(dead_letters::run(&cli.bus, &options))?,
+        Command::Redrive(options) => process::block_on(redrive::run(&cli.bus, &options))?,
+        Command::Pause(options) => process::block_on(pause::pause(&cli.bus, &options))?,
+        Command::Resume(options) => process::block_on(pause::resume(&cli.bus, &options))?,
+        Command::Control(options) => process::block_on(control::run(&cli.bus, &options))?,
         Command::Dev(options) => process::block_on(dev::run(&cli.bus, &options))?,
     }
 }

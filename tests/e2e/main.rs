@@ -5,6 +5,7 @@
 mod cluster;
 mod command;
 mod crash;
+mod dead_letters;
 mod drain;
 mod flagship;
 mod load;
@@ -15,6 +16,7 @@ mod process;
 mod reading;
 #[path = "../../src/dev/stand_ins.rs"]
 mod stand_ins;
+mod r#where;
 
 use std::time::{Duration, Instant};
 

@@ -8,6 +8,7 @@ mod http;
 pub mod kafka;
 mod kept;
 pub mod orders;
+pub mod operate;
 pub mod producer;
 pub mod registry;
 pub mod state;

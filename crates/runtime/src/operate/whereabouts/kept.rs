@@ -1,0 +1,229 @@
+//! What one consumer has kept of the records that a question is about.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use serde::Deserialize;
+use tieline_bus::{Consumer, OnDeadLetter, Order};
+use tieline_delivery::Metadata;
+
+use super::sighting::{Sighting, Sightings};
+use super::{OperateError, Question};
+use crate::kafka::{ReadError, Record, Span, TopicReader, state_topic};
+use crate::state::{Command, ControlRecord, DeadLetter, LedgerEntry, LedgerRecord, Origin, Pauses, control_topic};
+
+/// What one consumer has kept.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub consumer: String,
+    pub system: String,
+    /// Whether later records of a key wait behind its dead letter.
+    pub holds: bool,
+    /// Where each partition stands, read before all else: what they cover is in the ledger.
+    pub positions: BTreeMap<i32, Stand>,
+    pub ledger: BTreeMap<(i32, i64), Entry>,
+    /// Live dead letters, without bytes, of the records and of their keys.
+    pub dead: BTreeMap<Origin, DeadLetter<'static>>,
+    pub parked: BTreeMap<Origin, Parked>,
+    /// The dead letters that keys are held behind, by key.
+    pub holds_of_keys: BTreeMap<String, Origin>,
+    pub pauses: Pauses,
+    pub commands: BTreeMap<String, Command>,
+}
+
+/// Where a partition stands.
+#[derive(Debug, Clone)]
+pub(super) struct Stand {
+    pub committed: Option<i64>,
+    pub metadata: Option<Metadata>,
+}
+
+/// An entry of the ledger, and when it was committed.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub entry: LedgerEntry<'static>,
+    pub at_ms: i64,
+}
+
+/// What a person wants to know of a parked record.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Parked {
+    pub reason: String,
+    pub detail: String,
+    pub retry_at_ms: i64,
+    pub attempts_total: u32,
+    #[serde(default)]
+    pub attempts: Vec<crate::state::Attempt<'static>>,
+}
+
+impl Kept {
+    /// Reads it, and adds what was not seen in the topic itself.
+    pub(super) fn read(
+        reader: &mut TopicReader,
+        bus: &str,
+        consumer: &Consumer,
+        question: &Question,
+        sightings: &mut Sightings,
+    ) -> Result<Self, OperateError> {
+        let deliver = &consumer.deliver;
+        let mut kept = Self {
+            consumer: consumer.name.clone(),
+            system: consumer.call.system.name.clone(),
+            holds: deliver.on_dead_letter == OnDeadLetter::Hold && deliver.order == Order::Key,
+            positions: positions(reader, &consumer.event.topic)?,
+            ledger: BTreeMap::new(),
+            dead: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            holds_of_keys: BTreeMap::new(),
+            pauses: Pauses::default(),
+            commands: BTreeMap::new(),
+        };
+        let topic = |kind| state_topic(bus, &consumer.name, kind);
+        each(reader, &topic("dead-letters"), None, |record| kept.note_dead_letter(&record, question, sightings))?;
+        each(reader, &topic("parked"), None, |record| kept.note_parked(&record, question, sightings))?;
+        let since = Some(question.since_ms);
+        each(reader, &topic("ledger"), since, |record| kept.note_outcomes(&record, question, sightings))?;
+        each(reader, &control_topic(bus), None, |record| kept.note_command(&record))?;
+        Ok(kept)
+    }
+
+    fn note_dead_letter(&mut self, record: &Record, question: &Question, sightings: &mut Sightings) {
+        let Some(origin) = origin_of(record) else { return };
+        let letter = record.value.as_deref().and_then(|value| DeadLetter::decode(value).ok());
+        let Some(mut letter) = letter else {
+            self.dead.remove(&origin);
+            return;
+        };
+        let about = question.is_about(letter.event_id.as_deref().map(str::as_bytes), letter.key.as_deref());
+        let key = letter.key_text().map(std::borrow::Cow::into_owned);
+        if about {
+            let text = |name| letter.header(name).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            sightings.see(Sighting {
+                event: text("ce_type"),
+                event_id: letter.event_id.as_deref().map(str::to_owned).or(text("ce_id")),
+                key,
+                timestamp_ms: letter.timestamp_ms,
+                ..Sighting::at(&origin)
+            });
+        }
+        // All are kept, but without their bytes, since one may hold a key that is asked for by an event's id.
+        letter.value = None;
+        letter.headers.clear();
+        if !sightings.has(&origin) {
+            letter.attempts.clear();
+            letter.detail = "".into();
+        }
+        self.dead.insert(origin, letter);
+    }
+
+    fn note_parked(&mut self, record: &Record, question: &Question, sightings: &mut Sightings) {
+        let key = record.key.as_deref().unwrap_or_default();
+        if let Some(held) = key.strip_prefix(b"hold:") {
+            let held = String::from_utf8_lossy(held).into_owned();
+            let origin = record.value.as_deref().and_then(|value| serde_json::from_slice::<Origin>(value).ok());
+            match origin {
+                Some(origin) => self.holds_of_keys.insert(held, origin),
+                None => self.holds_of_keys.remove(&held),
+            };
+            return;
+        }
+        let Some(origin) = origin_of(record) else { return };
+        let value = record.value.as_deref();
+        let Some((value, parked)) = value.and_then(|v| Some((v, serde_json::from_slice::<Parked>(v).ok()?))) else {
+            self.parked.remove(&origin);
+            return;
+        };
+        // A parked record has the fields of a dead letter that say which event it is.
+        let Ok(which) = serde_json::from_slice::<Which>(value) else { return };
+        let event_key = which.key();
+        if question.is_about(which.event_id.as_deref().map(str::as_bytes), event_key.as_deref()) {
+            let key = event_key.map(|key| String::from_utf8_lossy(&key).into_owned());
+            sightings.see(Sighting { event_id: which.event_id, key, ..Sighting::at(&origin) });
+        }
+        if sightings.has(&origin) {
+            self.parked.insert(origin, parked);
+        }
+    }
+
+    fn note_outcomes(&mut self, record: &Record, question: &Question, sightings: &mut Sightings) {
+        let Some(Ok(outcomes)) = record.value.as_deref().map(LedgerRecord::decode) else { return };
+        let (topic, partition, at_ms) = (outcomes.topic, outcomes.partition, outcomes.committed_at_ms);
+        for entry in outcomes.entries {
+            let (id, key) = (entry.event_id.as_deref(), entry.key.as_deref());
+            let origin = Origin { topic: topic.to_string(), partition, offset: entry.offset };
+            if question.is_about(id.map(str::as_bytes), key.map(str::as_bytes)) {
+                let (event_id, key) = (id.map(str::to_owned), key.map(str::to_owned));
+                sightings.see(Sighting { event_id, key, ..Sighting::at(&origin) });
+            }
+            if sightings.has(&origin) {
+                self.ledger.insert((partition, entry.offset), Entry { entry, at_ms });
+            }
+        }
+    }
+
+    fn note_command(&mut self, record: &Record) {
+        let (key, value) = (record.key.as_deref().unwrap_or_default(), record.value.as_deref());
+        if let Some(Ok(ControlRecord::Command(command))) = value.map(|value| ControlRecord::decode(key, value)) {
+            self.pauses.take(&command);
+            if self.pauses.iter().any(|(_, id)| id == command.id) {
+                self.commands.insert(command.id.clone(), command);
+            }
+        }
+    }
+}
+
+/// What a state record says of the event in it.
+#[derive(Deserialize)]
+struct Which {
+    event_id: Option<String>,
+    key: Option<String>,
+}
+
+impl Which {
+    fn key(&self) -> Option<Vec<u8>> {
+        use base64::Engine as _;
+        self.key.as_ref().and_then(|key| base64::engine::general_purpose::STANDARD.decode(key).ok())
+    }
+}
+
+impl Sighting {
+    fn at(origin: &Origin) -> Self {
+        let Origin { topic, partition, offset } = origin.clone();
+        Self { topic, partition, offset, ..Self::default() }
+    }
+}
+
+fn positions(reader: &TopicReader, topic: &str) -> Result<BTreeMap<i32, Stand>, ReadError> {
+    let stand = |position: crate::kafka::Position| {
+        // Text of another release, or none yet: then the offset alone speaks.
+        let metadata = Metadata::parse(&position.metadata).ok();
+        (position.partition, Stand { committed: position.offset, metadata })
+    };
+    Ok(reader.committed(topic)?.into_iter().map(stand).collect())
+}
+
+/// Reads a state topic to its end; one that is not there yet has kept nothing.
+fn each(
+    reader: &mut TopicReader,
+    topic: &str,
+    since_ms: Option<i64>,
+    mut take: impl FnMut(Record),
+) -> Result<(), ReadError> {
+    let spans: Vec<Span> = match reader.spans(topic) {
+        Ok(spans) => spans,
+        Err(ReadError::NoTopic { .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let spans = match since_ms {
+        Some(since_ms) => reader.since(topic, &spans, since_ms)?,
+        None => spans,
+    };
+    reader.read(topic, &spans, |record| {
+        take(record);
+        ControlFlow::Continue(())
+    })
+}
+
+fn origin_of(record: &Record) -> Option<Origin> {
+    std::str::from_utf8(record.key.as_deref()?).ok()?.parse().ok()
+}
