@@ -12,6 +12,7 @@ use serde_json::json;
 use tieline_runtime::operate::Letters;
 use tieline_runtime::state::{Act, Lot};
 
+use crate::counted::counted;
 use crate::desk::{Because, Desk};
 use crate::failure::{Failure, print};
 use crate::select::{Selection, or_none, shown, unjudged};
@@ -107,7 +108,7 @@ async fn list(dir: &Path, options: &ListOptions) -> Result<(), Failure> {
             all.extend(found.letters.iter().map(tell));
         } else if !found.letters.is_empty() || found.unjudged > 0 || options.consumer.is_some() {
             let count = found.letters.len();
-            print(&format!("consumers/{}: {count} dead letters\n", consumer.name));
+            print(&format!("consumers/{}: {}\n", consumer.name, counted(count, "dead letter")));
             print(&if count > 0 { shown(&found.letters) } else { String::new() });
             print(&unjudged(&found));
         }
@@ -169,9 +170,11 @@ impl Orders {
                 shown(&found.letters),
                 unjudged(found)
             )),
-            Some(command) => {
-                print(&format!("{}{}", unjudged(found), ordered(&command.id, &format!("{what} {count} dead letters"))))
-            }
+            Some(command) => print(&format!(
+                "{}{}",
+                unjudged(found),
+                ordered(&command.id, &format!("{what} {}", counted(count, "dead letter")))
+            )),
         }
         Ok(())
     }

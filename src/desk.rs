@@ -1,5 +1,6 @@
 //! What the commands of the person on call have in common: the bus, its Kafka and registry, and who they are.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -99,12 +100,14 @@ impl Desk {
     }
 }
 
-/// `user@host` of this shell.
+/// `user@host` of this shell; where nobody has named the user (a container), the number.
 fn who() -> String {
-    let user =
+    let named =
         ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    let number =
+        || std::fs::metadata("/proc/self").map_or_else(|_| "unknown".to_owned(), |me| format!("uid-{}", me.uid()));
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}@{}", user.as_deref().unwrap_or("unknown"), host.trim())
+    format!("{}@{}", named.unwrap_or_else(number), host.trim())
 }
 
 /// A text that says something, and not a novel.

@@ -98,7 +98,7 @@ impl Desk {
 
     fn json(&self, args: &[&str]) -> Value {
         let (code, out, error) = self.run(&[args, &["--json"]].concat());
-        assert_eq!(code, 0, "{args:?}: {out}{error}");
+        assert_eq!((code, error.as_str()), (0, ""), "{args:?}: {out}");
         serde_json::from_str(&out).unwrap_or_else(|e| panic!("{args:?}: {e}: {out}"))
     }
 

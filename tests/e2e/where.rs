@@ -26,14 +26,18 @@ struct Bus {
 /// Refused.
 const REFUSED: &str = "item-7";
 
-/// Answered after the test.
+/// Answered late.
 const SLOW: u64 = 11;
+
+/// Never answered well.
+const DOWN: u64 = 15;
 
 impl Bus {
     async fn start(name: &'static str) -> Self {
         let react = |arrival: &Arrival| match arrival.key.as_deref() {
             Some(REFUSED) => Some(Reaction { status: 422, ..Reaction::default() }),
             Some("item-11") => Some(Reaction { delay: secs(4), ..Reaction::default() }),
+            Some("item-15") => Some(Reaction { status: 503, ..Reaction::default() }),
             Some("item-13") if arrival.earlier_attempts < 2 => Some(Reaction { status: 503, ..Reaction::default() }),
             _ => None,
         };
@@ -44,6 +48,14 @@ impl Bus {
         let id = u32::from_be_bytes(header[1..].try_into().unwrap());
         let producer = EventProducer::new(&load.connection()).unwrap();
         Self { name, load, schema: EventSchema::parse(SCHEMA).unwrap(), id, producer }
+    }
+
+    /// Changes how the consumer delivers.
+    fn deliver(&self, from: &str, to: &str) {
+        let file = self.load.dir.path().join("consumers/apply-item/consumer.yaml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&file, text.replace(from, to)).unwrap();
     }
 
     async fn publish(&self, sequence: u64, ty: &str) {
@@ -132,11 +144,27 @@ async fn an_event_is_found_in_each_state_with_its_attempts_and_what_it_waits_for
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_parked_record_says_when_it_is_tried_again_and_what_is_behind_it_does_not() {
+    let bus = Bus::start("parked").await;
+    bus.deliver("patience: 30s", "patience: 1s");
+    let replica = bus.load.replica("a");
+    // Only what fails while others go through is parked: they go on for longer than it is tried.
+    let others = bus.load.produce(200, secs(8));
+    eventually("it is parked", secs(60), || bus.state(DOWN) == "parked").await;
+    eventually("the next of its key is parked", secs(60), || bus.state(DOWN + 97) == "parked").await;
+    let head = bus.whereabouts(&["parked-15"]);
+    assert!(head["at_ms"].as_i64().unwrap() > tieline_runtime::now_ms(), "{head}");
+    assert!(head["why"].as_str().unwrap().starts_with("http-503"), "{head}");
+    assert!(head["attempts"].as_u64().unwrap() >= 2, "{head}");
+    assert_eq!(bus.whereabouts(&["parked-112"])["at_ms"], Value::Null);
+    others.await.unwrap();
+    drop(replica);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_waits_behind_a_dead_letter_of_its_key_is_held_by_that() {
     let bus = Bus::start("held").await;
-    let file = bus.load.dir.path().join("consumers/apply-item/consumer.yaml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replace("on_dead_letter: continue", "on_dead_letter: hold")).unwrap();
+    bus.deliver("on_dead_letter: continue", "on_dead_letter: hold");
     let replica = bus.load.replica("a");
     for sequence in 20..40 {
         bus.publish(sequence, "load.item_changed").await;

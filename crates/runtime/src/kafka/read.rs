@@ -315,7 +315,10 @@ impl TopicReader {
 
 impl rdkafka::client::ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
-        self.0.tell("reading", &error, reason);
+        // An end is reported here too, as if it were a fault.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            self.0.tell("reading", &error, reason);
+        }
     }
 }
 

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use serde::Deserialize;
 use tieline_bus::{Consumer, OnDeadLetter, Order};
 use tieline_delivery::Metadata;
 
 use super::sighting::{Sighting, Sightings};
 use super::{OperateError, Question};
 use crate::kafka::{ReadError, Record, Span, TopicReader, state_topic};
-use crate::state::{Command, ControlRecord, DeadLetter, LedgerEntry, LedgerRecord, Origin, Pauses, control_topic};
+use crate::state::{
+    Command, ControlRecord, DeadLetter, Hold, LedgerEntry, LedgerRecord, Origin, ParkedRecord, Pauses, control_topic,
+};
 
 /// What one consumer has kept.
 #[derive(Debug)]
@@ -24,9 +25,10 @@ pub(super) struct Kept {
     pub ledger: BTreeMap<(i32, i64), Entry>,
     /// Live dead letters, without bytes, of the records and of their keys.
     pub dead: BTreeMap<Origin, DeadLetter<'static>>,
-    pub parked: BTreeMap<Origin, Parked>,
-    /// The dead letters that keys are held behind, by key.
-    pub holds_of_keys: BTreeMap<String, Origin>,
+    /// What is parked of the records, without bytes.
+    pub parked: BTreeMap<Origin, ParkedRecord<'static>>,
+    /// The dead letters that keys are held behind, by the key of their holds.
+    pub holds_of_keys: BTreeMap<Vec<u8>, Origin>,
     pub pauses: Pauses,
     pub commands: BTreeMap<String, Command>,
 }
@@ -43,17 +45,6 @@ pub(super) struct Stand {
 pub(super) struct Entry {
     pub entry: LedgerEntry<'static>,
     pub at_ms: i64,
-}
-
-/// What a person wants to know of a parked record.
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct Parked {
-    pub reason: String,
-    pub detail: String,
-    pub retry_at_ms: i64,
-    pub attempts_total: u32,
-    #[serde(default)]
-    pub attempts: Vec<crate::state::Attempt<'static>>,
 }
 
 impl Kept {
@@ -117,30 +108,27 @@ impl Kept {
     }
 
     fn note_parked(&mut self, record: &Record, question: &Question, sightings: &mut Sightings) {
-        let key = record.key.as_deref().unwrap_or_default();
-        if let Some(held) = key.strip_prefix(b"hold:") {
-            let held = String::from_utf8_lossy(held).into_owned();
-            let origin = record.value.as_deref().and_then(|value| serde_json::from_slice::<Origin>(value).ok());
-            match origin {
-                Some(origin) => self.holds_of_keys.insert(held, origin),
-                None => self.holds_of_keys.remove(&held),
+        let (key, value) = (record.key.as_deref().unwrap_or_default(), record.value.as_deref());
+        if Hold::is_one(key) {
+            match value.and_then(|value| Hold::decode(value).ok()) {
+                Some(hold) => self.holds_of_keys.insert(key.to_vec(), hold.origin),
+                None => self.holds_of_keys.remove(key),
             };
             return;
         }
         let Some(origin) = origin_of(record) else { return };
-        let value = record.value.as_deref();
-        let Some((value, parked)) = value.and_then(|v| Some((v, serde_json::from_slice::<Parked>(v).ok()?))) else {
+        let Some(mut parked) = value.and_then(|value| ParkedRecord::decode(value).ok()) else {
             self.parked.remove(&origin);
             return;
         };
-        // A parked record has the fields of a dead letter that say which event it is.
-        let Ok(which) = serde_json::from_slice::<Which>(value) else { return };
-        let event_key = which.key();
-        if question.is_about(which.event_id.as_deref().map(str::as_bytes), event_key.as_deref()) {
-            let key = event_key.map(|key| String::from_utf8_lossy(&key).into_owned());
-            sightings.see(Sighting { event_id: which.event_id, key, ..Sighting::at(&origin) });
+        if question.is_about(parked.event_id.as_deref().map(str::as_bytes), parked.key.as_deref()) {
+            let key = parked.key.as_deref().map(|key| String::from_utf8_lossy(key).into_owned());
+            let (event_id, timestamp_ms) = (parked.event_id.as_deref().map(str::to_owned), parked.timestamp_ms);
+            sightings.see(Sighting { event_id, key, timestamp_ms, ..Sighting::at(&origin) });
         }
         if sightings.has(&origin) {
+            parked.value = None;
+            parked.request = None;
             self.parked.insert(origin, parked);
         }
     }
@@ -169,20 +157,6 @@ impl Kept {
                 self.commands.insert(command.id.clone(), command);
             }
         }
-    }
-}
-
-/// What a state record says of the event in it.
-#[derive(Deserialize)]
-struct Which {
-    event_id: Option<String>,
-    key: Option<String>,
-}
-
-impl Which {
-    fn key(&self) -> Option<Vec<u8>> {
-        use base64::Engine as _;
-        self.key.as_ref().and_then(|key| base64::engine::general_purpose::STANDARD.decode(key).ok())
     }
 }
 
