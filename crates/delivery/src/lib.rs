@@ -13,6 +13,7 @@ mod entry;
 mod frontier;
 mod input;
 mod lane;
+pub mod limits;
 mod machine;
 mod metadata;
 pub mod oracle;
