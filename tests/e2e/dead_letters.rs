@@ -239,3 +239,45 @@ async fn an_order_names_the_letters_that_its_dry_run_has_shown_and_who_gave_it()
     assert!(out.contains("discard 2 of consumers/apply-item") && out.contains("not yet read"), "{out}");
     assert!(!desk.seen.borrow().contains(CANARY), "the credential was shown");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_ordered_is_carried_out_and_where_tells_what_came_of_it() {
+    let (desk, replica) = Desk::start("carried").await;
+    for sequence in [7, 9, 106] {
+        desk.publish(sequence).await;
+    }
+    eventually("3 dead letters", secs(60), || desk.listed(&[]).len() == 3).await;
+    let because = ["--reason", "the form was wrong"];
+
+    // The system takes it under another item.
+    let file = desk.load.dir.path().join("item.json");
+    std::fs::write(&file, r#"{ "item_id": "item-8", "sequence": 9 }"#).unwrap();
+    let edit = ["dead-letters", "edit", "apply-item", "carried-9", "--payload", file.to_str().unwrap()];
+    desk.json(&[&edit[..], &because].concat());
+    desk.json(&[&["dead-letters", "discard", "apply-item", "--where", ".sequence == 106"][..], &because].concat());
+    eventually("one is left", secs(60), || desk.listed(&[]) == desk.ids(&[7])).await;
+    // It is refused again, and that is counted.
+    desk.json(&[&["redrive", "apply-item", "--all"][..], &because].concat());
+    let redriven = || desk.json(&["dead-letters", "list", "apply-item"])[0]["letter"]["redriven"].clone();
+    eventually("it has died again", secs(60), || redriven() == 1).await;
+
+    let state = |event: &str| {
+        let trails = desk.json(&["where", event]);
+        (trails[0]["consumers"][0]["state"].clone(), trails[0]["consumers"][0]["why"].clone())
+    };
+    eventually("the edited one is done", secs(60), || state("carried-9").0 == "done").await;
+    assert_eq!(state("carried-7").0, "dead");
+    let (discarded, why) = state("carried-106");
+    assert_eq!(discarded, "dead");
+    assert!(why.as_str().unwrap().contains("discarded"), "{why}");
+    let all_done = || {
+        let commands = desk.json(&["control", "list"]);
+        let stages = commands.as_array().unwrap().iter().flat_map(|c| c["progress"].as_array().unwrap().clone());
+        stages.filter(|progress| progress["stage"]["is"] == "done").count()
+    };
+    eventually("each order is done", secs(60), || all_done() == 3).await;
+    let (_, out, _) = desk.run(&["control", "list"]);
+    assert_eq!(out.matches("done: 1").count(), 3, "{out}");
+    assert!(!desk.seen.borrow().contains(CANARY), "the credential was shown");
+    assert!(replica.terminate(secs(30)).await.success());
+}
