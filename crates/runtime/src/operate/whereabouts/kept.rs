@@ -23,7 +23,7 @@ pub(super) struct Kept {
     /// Where each partition stands, read before all else: what they cover is in the ledger.
     pub positions: BTreeMap<i32, Stand>,
     pub ledger: BTreeMap<(i32, i64), Entry>,
-    /// Live dead letters, without bytes, of the records and of their keys.
+    /// Live dead letters of the records and of their keys, without bytes.
     pub dead: BTreeMap<Origin, DeadLetter<'static>>,
     /// What is parked of the records, without bytes.
     pub parked: BTreeMap<Origin, ParkedRecord<'static>>,
@@ -70,10 +70,11 @@ impl Kept {
             commands: BTreeMap::new(),
         };
         let topic = |kind| state_topic(bus, &consumer.name, kind);
-        each(reader, &topic("dead-letters"), None, |record| kept.note_dead_letter(&record, question, sightings))?;
-        each(reader, &topic("parked"), None, |record| kept.note_parked(&record, question, sightings))?;
+        // In the order in which a record moves on: what moves meanwhile is seen where it arrives.
         let since = Some(question.since_ms);
         each(reader, &topic("ledger"), since, |record| kept.note_outcomes(&record, question, sightings))?;
+        each(reader, &topic("dead-letters"), None, |record| kept.note_dead_letter(&record, question, sightings))?;
+        each(reader, &topic("parked"), None, |record| kept.note_parked(&record, question, sightings))?;
         each(reader, &control_topic(bus), None, |record| kept.note_command(&record))?;
         Ok(kept)
     }
@@ -97,13 +98,13 @@ impl Kept {
                 ..Sighting::at(&origin)
             });
         }
-        // All are kept, but without their bytes, since one may hold a key that is asked for by an event's id.
+        // One of the same key may be what the record waits behind.
+        if !about && !sightings.has_key(letter.key.as_deref()) {
+            self.dead.remove(&origin);
+            return;
+        }
         letter.value = None;
         letter.headers.clear();
-        if !sightings.has(&origin) {
-            letter.attempts.clear();
-            letter.detail = "".into();
-        }
         self.dead.insert(origin, letter);
     }
 

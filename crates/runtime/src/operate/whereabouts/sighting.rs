@@ -1,7 +1,7 @@
 //! The records that a question is about, wherever they were seen: in their topic, or in what is kept of them after that
 //! has forgotten them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use tieline_schema::partitioner::partition;
@@ -10,7 +10,7 @@ use super::{Question, Subject, Trail, Whereabouts};
 use crate::kafka::{ReadError, Record, TopicReader};
 use crate::state::Origin;
 
-/// Most records that are followed while a topic is read; older ones make room for newer ones.
+/// Most records that are followed while a topic is read, some 10 MB: at twice as many, the older half makes room.
 const SIGHTINGS_MAX: usize = 10_000;
 
 /// A record that the question is about.
@@ -30,6 +30,7 @@ pub(super) struct Sighting {
 pub(super) struct Sightings {
     topic: String,
     by_place: BTreeMap<(i32, i64), Sighting>,
+    keys: BTreeSet<Vec<u8>>,
 }
 
 impl Question {
@@ -54,7 +55,7 @@ impl Sightings {
             spans.retain(|span| u32::try_from(span.partition) == Ok(its));
         }
         let spans = reader.since(topic, &spans, question.since_ms)?;
-        let mut all = Self { topic: topic.to_owned(), by_place: BTreeMap::new() };
+        let mut all = Self { topic: topic.to_owned(), by_place: BTreeMap::new(), keys: BTreeSet::new() };
         reader.read(topic, &spans, |record| {
             if question.is_about(record.headers.last("ce_id"), record.key.as_deref()) {
                 all.see(Sighting::of(&record));
@@ -66,14 +67,23 @@ impl Sightings {
 
     /// A record is there. What was known of it stays.
     pub(super) fn see(&mut self, sighting: Sighting) {
-        if sighting.topic == self.topic {
-            self.by_place.entry((sighting.partition, sighting.offset)).or_insert(sighting);
+        if sighting.topic != self.topic {
+            return;
         }
-        while self.by_place.len() > SIGHTINGS_MAX {
-            let oldest = self.by_place.iter().min_by_key(|(_, s)| s.timestamp_ms).map(|(place, _)| *place);
-            let Some(oldest) = oldest else { break };
-            self.by_place.remove(&oldest);
+        if let Some(key) = &sighting.key {
+            self.keys.insert(key.clone().into_bytes());
         }
+        self.by_place.entry((sighting.partition, sighting.offset)).or_insert(sighting);
+        if self.by_place.len() >= 2 * SIGHTINGS_MAX {
+            let newest = std::mem::take(&mut self.by_place).into_values();
+            self.by_place =
+                newest_of(newest, SIGHTINGS_MAX).into_iter().map(|s| ((s.partition, s.offset), s)).collect();
+        }
+    }
+
+    /// Whether one of them has this key.
+    pub(super) fn has_key(&self, key: Option<&[u8]>) -> bool {
+        key.is_some_and(|key| self.keys.contains(key))
     }
 
     /// Whether this record is one of them.
@@ -83,12 +93,17 @@ impl Sightings {
 
     /// The newest, in the order of their topic.
     pub(super) fn into_newest(self, max: usize) -> Vec<Sighting> {
-        let mut all: Vec<Sighting> = self.by_place.into_values().collect();
-        all.sort_by_key(|s| std::cmp::Reverse((s.timestamp_ms, s.offset)));
-        all.truncate(max);
-        all.sort_by_key(|s| (s.partition, s.offset));
-        all
+        let mut newest = newest_of(self.by_place.into_values(), max);
+        newest.sort_by_key(|s| (s.partition, s.offset));
+        newest
     }
+}
+
+fn newest_of(sightings: impl Iterator<Item = Sighting>, max: usize) -> Vec<Sighting> {
+    let mut all: Vec<Sighting> = sightings.collect();
+    all.sort_by_key(|s| std::cmp::Reverse((s.timestamp_ms, s.offset)));
+    all.truncate(max);
+    all
 }
 
 impl Sighting {
@@ -118,5 +133,26 @@ impl Sighting {
             timestamp_ms: self.timestamp_ms,
             consumers,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_records_the_newest_are_followed_in_the_order_of_their_topic() {
+        let mut all = Sightings { topic: "t".to_owned(), by_place: BTreeMap::new(), keys: BTreeSet::new() };
+        let count = 3 * i64::try_from(SIGHTINGS_MAX).unwrap_or(0);
+        for n in 0..count {
+            let (topic, key) = ("t".to_owned(), Some("acme".to_owned()));
+            // The younger a record, the lower its offset: only its time counts.
+            all.see(Sighting { topic, key, offset: count - n, timestamp_ms: Some(n), ..Sighting::default() });
+        }
+        all.see(Sighting { topic: "other".to_owned(), offset: -1, timestamp_ms: Some(count), ..Sighting::default() });
+        assert!(all.by_place.len() < 2 * SIGHTINGS_MAX);
+        assert!(all.has_key(Some(b"acme")) && !all.has_key(Some(b"globex")) && !all.has_key(None));
+        let newest: Vec<i64> = all.into_newest(3).iter().map(|s| s.offset).collect();
+        assert_eq!(newest, [1, 2, 3]);
     }
 }
