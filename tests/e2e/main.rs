@@ -4,6 +4,7 @@
 
 mod cluster;
 mod command;
+mod commits;
 mod crash;
 mod dead_letters;
 mod drain;

@@ -25,7 +25,7 @@ pub(crate) const BOUNDS: Bounds = Bounds { items_max: 100_000, depth_max: 64, ou
 /// A record on its way through a consumer. The core hands it about untouched.
 #[derive(Debug)]
 pub(super) struct Delivered {
-    pub record: Arc<Record>,
+    pub record: Record,
     /// How often it was redriven from the dead letters.
     pub redriven: u32,
     attributes: OnceLock<Attributes>,
@@ -68,7 +68,7 @@ pub(super) enum Step {
 }
 
 impl Delivered {
-    pub fn new(record: Arc<Record>) -> Self {
+    pub fn new(record: Record) -> Self {
         Self {
             record,
             redriven: 0,
@@ -90,8 +90,7 @@ impl Delivered {
             value: parked.value.as_deref().map(<[u8]>::to_vec),
             headers: parked.headers.iter().map(|header| (&*header.name, header.value.as_deref())).collect(),
         };
-        let delivered =
-            Self { redriven: parked.redriven, effect: Effect::of(parked.sent), ..Self::new(Arc::new(record)) };
+        let delivered = Self { redriven: parked.redriven, effect: Effect::of(parked.sent), ..Self::new(record) };
         if let Some(request) = &parked.request {
             delivered.keep_request(PreparedCall::stored(request));
             if let Ok(attributes) = Attributes::from_headers(delivered.record.headers.iter()) {

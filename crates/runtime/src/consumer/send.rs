@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::prepare::{Delivered, PreparedCall, Preparer, reason};
 use crate::happening::{Happening, What};
 use crate::system::idempotency::Cause;
-use crate::system::{Request, SystemClient};
+use crate::system::{Attempted, Request, SystemClient};
 use crate::telemetry::ConsumerMetrics;
 use crate::trace;
 
@@ -34,21 +34,21 @@ impl Sender {
         };
         let key = self.cause("call", attributes, delivered.effect.round()).key();
         let started = Instant::now();
-        let attempted =
+        let Attempted { answer, log, came } =
             self.system.once(self.request(&prepared, attributes, key), &delivered.effect, maybe_applied).await;
         let took = started.elapsed();
         self.metrics.call_seconds.observe(took.as_secs_f64());
-        self.tell_called(delivered, attributes, attempt, &attempted.answer, &attempted.log, took);
+        self.tell_called(delivered, attributes, attempt, &answer, &log, took);
 
-        let answer = match attempted.answer {
+        let answer = match answer {
             Answer::Applied if self.follow_up_schema.is_some() => {
                 // Boxed, since it would make the future of each call larger.
-                Box::pin(self.follow_up(delivered, attributes, &prepared, attempted.came)).await
+                Box::pin(self.follow_up(delivered, attributes, &prepared, came)).await
             }
             other => other,
         };
         self.observe(attributes, &answer);
-        (answer, attempted.log)
+        (answer, log)
     }
 
     /// What an effect of this event comes from: the call, or the follow-up event, which has no rounds.

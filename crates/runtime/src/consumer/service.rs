@@ -431,7 +431,7 @@ impl Service {
         Ok(())
     }
 
-    fn record(&mut self, record: Arc<Record>) {
+    fn record(&mut self, record: Record) {
         // A record that was on its way when its partition went has nobody here.
         let Some(&epoch) = self.epochs.get(&record.partition) else { return };
         let id = RecordId { epoch, partition: Partition(record.partition), offset: record.offset };

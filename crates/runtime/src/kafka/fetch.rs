@@ -67,7 +67,7 @@ pub enum FetchEvent {
         partitions: Vec<i32>,
     },
     /// Records, with rising offsets in each partition.
-    Records(Vec<Arc<Record>>),
+    Records(Vec<Record>),
     /// A partition cannot be read on.
     Halted {
         /// Why.
@@ -244,7 +244,7 @@ impl Poller {
         let mut end = None;
         while batch.len() < BATCH_RECORDS_MAX && end.is_none() {
             match self.client.poll(wait) {
-                Some(Ok(message)) => batch.push(Arc::new(Record::detach(&self.topic, &message))),
+                Some(Ok(message)) => batch.push(Record::detach(&self.topic, &message)),
                 Some(Err(error)) => end = self.judge(error),
                 None => break,
             }

@@ -12,6 +12,7 @@ use reqwest::header::{
 use reqwest::{Method, Url};
 use tieline_bus::System;
 use tieline_schema::contract::{Operation, Parameter, Place};
+use uuid::fmt::Hyphenated;
 
 use super::Request;
 
@@ -241,8 +242,10 @@ fn headers(system: &System, request: &Request) -> Result<HeaderMap, TargetError>
         insert(&mut headers, &version.header, &version.expect, "version")?;
     }
     if let (Some(header), Some(key)) = (system.idempotency.header(), request.idempotency_key) {
-        let value = if header.quoted { format!("\"{key}\"") } else { key.to_string() };
-        insert(&mut headers, &header.name, &value, "idempotency header")?;
+        let mut bare = [0; Hyphenated::LENGTH];
+        let bare: &str = key.hyphenated().encode_lower(&mut bare);
+        let value = if header.quoted { &format!("\"{bare}\"") } else { bare };
+        insert(&mut headers, &header.name, value, "idempotency header")?;
     }
     // A trace that is not well-formed is not worth a refusal.
     if let Some(Ok(trace)) = request.traceparent.as_deref().map(HeaderValue::from_str) {
