@@ -125,7 +125,7 @@ impl Delivered {
             headers,
         };
         let effect = Effect::of(Sent::in_round(round));
-        Self { redriven: letter.redriven, effect, ..Self::new(Arc::new(record)) }
+        Self { redriven: letter.redriven, effect, ..Self::new(record) }
     }
 
     /// The event's id, once the record has been looked at.

@@ -162,7 +162,7 @@ impl Line {
             tracestate: None,
         };
         let headers = attributes.to_headers();
-        Delivered::new(Arc::new(Record {
+        Delivered::new(Record {
             topic: event.topic.as_str().into(),
             partition: 0,
             offset: 0,
@@ -170,7 +170,7 @@ impl Line {
             key: None,
             value: Some(value),
             headers: headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect(),
-        }))
+        })
     }
 
     /// Prepares until that means something else than to try again.
