@@ -348,13 +348,14 @@ fn unmappable(what: &str, error: &RunError) -> Step {
     Step::Refused(reason("unmappable", format!("{what}: {error}")))
 }
 
-/// A registry that cannot be asked is not the record's fault; one that is well and does not have the schema is.
+/// A registry that cannot be asked, or may not have heard of the schema yet, is not the record's fault; one that is well
+/// and does not have the schema is.
 fn no_schema(error: &RegistryError) -> Step {
     match error {
         RegistryError::NotFound { .. } | RegistryError::NotAvro { .. } | RegistryError::Malformed { .. } => {
             undecodable(error)
         }
-        RegistryError::Unavailable { .. } | RegistryError::Refused { .. } => {
+        RegistryError::Unavailable { .. } | RegistryError::NotYet { .. } | RegistryError::Refused { .. } => {
             let detail = error.to_string();
             let log = AttemptLog { at_ms: crate::now_ms(), status: None, excerpt: detail.clone() };
             Step::NotNow(Answer::NotApplied(reason("registry", detail)), log)

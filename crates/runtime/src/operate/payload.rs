@@ -133,9 +133,13 @@ impl Payload {
         }
         let writer = match self.schema(schema) {
             Ok(writer) => writer,
-            Err(RegistryError::NotFound { .. } | RegistryError::NotAvro { .. } | RegistryError::Malformed { .. }) => {
-                return Ok(None);
-            }
+            // What is asked for here was read, or doubted for long enough, before its record became a dead letter.
+            Err(
+                RegistryError::NotFound { .. }
+                | RegistryError::NotYet { .. }
+                | RegistryError::NotAvro { .. }
+                | RegistryError::Malformed { .. },
+            ) => return Ok(None),
             Err(error @ (RegistryError::Unavailable { .. } | RegistryError::Refused { .. })) => return Err(error),
         };
         let Ok(reader) = condition.layout.reader(&writer.avro, &condition.event.schema.avro) else { return Ok(None) };

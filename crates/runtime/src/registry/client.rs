@@ -46,9 +46,23 @@ const SCHEMAS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a schema is kept: for ever. An id is never given to another one.
 const SCHEMA_KEPT: Duration = Duration::from_secs(10 * 366 * 24 * 3_600);
 
-/// How long it is believed that there is no such schema, or none that can be read. Short, since a registry's followers hear of
-/// a new id a little later than the producer does.
+/// How long it is believed that there is no such schema, or none that can be read. Short, so that a schema which is put
+/// back is found without a restart.
 const FAULT_KEPT: Duration = Duration::from_secs(10);
+
+/// How long after an id was first asked for it is not believed that there is none. A registry's followers read new schemas
+/// from a topic or a database, and hear of an id later than the producer does: milliseconds as a rule, seconds while one
+/// is behind. A record that is dead-lettered for that is a good one lost; one that waits in vain has waited only so long.
+const NOT_FOUND_DOUBTED: Duration = Duration::from_secs(5);
+
+/// Between two requests for an id that is doubted: the first pause, which doubles, and the longest. However many records
+/// wait for the id, it is asked for fewer than ten times while the doubt lasts.
+const ASK_AGAIN_FIRST: Duration = Duration::from_millis(100);
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(1);
+
+/// How long it is remembered when an id was first asked for. Records that name an id which does not exist then cost the
+/// wait once, and not each time that [`FAULT_KEPT`] is over.
+const FIRST_ASKED_KEPT: Duration = Duration::from_secs(3_600);
 
 /// Why a registry's definition makes no client.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +99,13 @@ pub enum RegistryError {
         what: String,
         /// What happened.
         problem: String,
+    },
+    /// It is well and does not have it, but was first asked too short a time ago to be believed: one that follows another
+    /// may not have heard of it. Not the record's fault yet: wait.
+    #[error("the registry does not have {what} yet; it is asked again for {} s before that is believed", NOT_FOUND_DOUBTED.as_secs())]
+    NotYet {
+        /// What was asked for.
+        what: String,
     },
     /// It is well, and does not have it.
     #[error("the registry does not have {what}")]
@@ -155,10 +176,20 @@ struct Inner {
     credential: Option<(HeaderName, HeaderValue)>,
     redactor: Redactor,
     kept: Mutex<Kept<SchemaRef, Schema>>,
+    /// What the registry said it does not have. No bound on weight but on number, as for `kept`.
+    doubts: Mutex<Kept<SchemaRef, Doubt>>,
     fetches: Fetches<SchemaRef, Schema>,
 }
 
 type Schema = Result<Arc<WriterSchema>, RegistryError>;
+
+/// An id that the registry said it does not have.
+#[derive(Debug, Clone, Copy)]
+struct Doubt {
+    first_asked: Instant,
+    /// Before it is asked for again.
+    pause: Duration,
+}
 
 impl RegistryClient {
     /// Makes a client. Nothing is asked yet.
@@ -182,6 +213,7 @@ impl RegistryClient {
             credential: fixed_header(&registry.credential).map_err(RegistryClientError::Credential)?,
             redactor: Redactor::new(&registry.credential),
             kept: Mutex::new(Kept::new(SCHEMAS_MAX, SCHEMAS_BYTES_MAX)),
+            doubts: Mutex::new(Kept::new(SCHEMAS_MAX, SCHEMAS_MAX)),
             fetches: Fetches::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -199,9 +231,9 @@ impl RegistryClient {
         let fetch = || {
             let inner = Arc::clone(&self.inner);
             async move {
+                let asked = Instant::now();
                 let schema = inner.fetch(reference).await;
-                inner.keep(reference, &schema);
-                schema
+                inner.keep(reference, schema, asked)
             }
         };
         self.inner.fetches.get(&reference, kept, fetch).await.unwrap_or_else(|aborted| {
@@ -298,16 +330,41 @@ impl Inner {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What will be the same tomorrow is kept; that the registry is away is not.
-    fn keep(&self, reference: SchemaRef, schema: &Schema) {
-        let (weight, keep) = match schema {
-            Ok(schema) => (schema.text.len(), SCHEMA_KEPT),
-            Err(RegistryError::Unavailable { .. } | RegistryError::Refused { .. }) => return,
-            Err(RegistryError::NotFound { .. } | RegistryError::NotAvro { .. } | RegistryError::Malformed { .. }) => {
-                (1, FAULT_KEPT)
+    /// What will be the same tomorrow is kept; that the registry is away is not. What comes back is to be believed.
+    fn keep(&self, reference: SchemaRef, schema: Schema, asked: Instant) -> Schema {
+        let (schema, weight, keep) = match schema {
+            Ok(schema) => {
+                let weight = schema.text.len();
+                (Ok(schema), weight, SCHEMA_KEPT)
             }
+            Err(RegistryError::NotFound { what }) => match self.doubted(reference, asked) {
+                Some(pause) => (Err(RegistryError::NotYet { what }), 1, pause),
+                None => (Err(RegistryError::NotFound { what }), 1, FAULT_KEPT),
+            },
+            Err(error @ (RegistryError::NotAvro { .. } | RegistryError::Malformed { .. })) => {
+                (Err(error), 1, FAULT_KEPT)
+            }
+            Err(
+                error @ (RegistryError::Unavailable { .. }
+                | RegistryError::Refused { .. }
+                | RegistryError::NotYet { .. }),
+            ) => return Err(error),
         };
         self.kept().put(reference, schema.clone(), weight, Instant::now() + keep);
+        schema
+    }
+
+    /// How long to wait before asking again for an id that the registry said it does not have, when asked at this time.
+    /// Nothing where it is to be believed.
+    fn doubted(&self, reference: SchemaRef, asked: Instant) -> Option<Duration> {
+        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = doubts.get(&reference, asked);
+        let doubt = known.map_or(Doubt { first_asked: asked, pause: ASK_AGAIN_FIRST }, |doubt| Doubt {
+            pause: (doubt.pause * 2).min(ASK_AGAIN_MAX),
+            ..doubt
+        });
+        doubts.put(reference, doubt, 1, doubt.first_asked + FIRST_ASKED_KEPT);
+        (asked.duration_since(doubt.first_asked) < NOT_FOUND_DOUBTED).then_some(doubt.pause)
     }
 
     async fn fetch(&self, reference: SchemaRef) -> Schema {

@@ -194,12 +194,12 @@ async fn references_come_with_a_schema_and_through_each_other() {
 async fn an_id_that_nobody_registered_is_not_there_and_that_is_nobodys_outage() {
     for asked in &Asked::all().await {
         let error = asked.client.schema(SchemaRef::Id(2_147_483_000)).await.unwrap_err();
-        assert_eq!(error, RegistryError::NotFound { what: "schema 2147483000".into() });
+        assert_eq!(error, RegistryError::NotYet { what: "schema 2147483000".into() });
         let guid = "8a3f5b1e-0000-4000-8000-000000000000".parse().unwrap();
         if asked._registry.is_some() {
             // Confluent has GUIDs since 8.0; the real registries of the tests do not.
             let error = asked.client.schema(SchemaRef::Guid(guid)).await.unwrap_err();
-            assert!(matches!(error, RegistryError::NotFound { .. }), "{error:?}");
+            assert!(matches!(error, RegistryError::NotYet { .. }), "{error:?}");
         }
     }
 }
@@ -249,7 +249,7 @@ async fn a_slow_registry_is_waited_for_within_the_deadline() {
     let client = client(registry.url());
     registry.fault(Fault::Slow(Duration::from_millis(200)));
     let begun = Instant::now();
-    assert!(matches!(client.schema(SchemaRef::Id(7)).await, Err(RegistryError::NotFound { .. })));
+    assert!(matches!(client.schema(SchemaRef::Id(7)).await, Err(RegistryError::NotYet { .. })));
     assert!(begun.elapsed() >= Duration::from_millis(200));
 
     registry.fault(Fault::Slow(Duration::from_secs(60)));
@@ -278,7 +278,7 @@ async fn a_wrong_password_is_an_outage_and_shows_nowhere() {
         assert!(!format!("{error:?} {error} {client:?}").contains(CANARY));
     }
     let client = with(registry.url(), basic("right-9c1d"));
-    assert!(matches!(client.schema(SchemaRef::Id(7)).await, Err(RegistryError::NotFound { .. })));
+    assert!(matches!(client.schema(SchemaRef::Id(7)).await, Err(RegistryError::NotYet { .. })));
 }
 
 #[tokio::test]
@@ -296,7 +296,7 @@ async fn a_thousand_askers_for_one_id_make_one_request() {
         asker.await.unwrap().unwrap();
     }
     for asker in bad {
-        assert!(matches!(asker.await.unwrap(), Err(RegistryError::NotFound { .. })));
+        assert!(matches!(asker.await.unwrap(), Err(RegistryError::NotYet { .. })));
     }
     let mut asked = registry.requests().split_off(before);
     asked.sort();
@@ -304,10 +304,44 @@ async fn a_thousand_askers_for_one_id_make_one_request() {
     expected.sort();
     assert_eq!(asked, expected);
 
-    // Later ones ask nobody: what is not there is believed for some seconds too.
+    // Later ones ask nobody, until it is time to ask again for what was not there.
     ask(id).await.unwrap().unwrap();
     ask(7).await.unwrap().unwrap_err();
     assert_eq!(registry.requests().len(), before + 2);
+}
+
+/// Asks until the registry's word is believed, as records that wait for a schema do.
+async fn insist(client: &RegistryClient, id: u32) -> Result<(), RegistryError> {
+    loop {
+        match client.schema(SchemaRef::Id(id)).await {
+            Err(RegistryError::NotYet { .. }) => tokio::time::sleep(Duration::from_millis(10)).await,
+            outcome => return outcome.map(|_| ()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_a_lagging_registry_hears_of_late_is_waited_for() {
+    // The sandbox makes an id of the schema itself, so that another registry tells which one it will be.
+    let (leader, follower, deal) = (sandbox().await, sandbox().await, record("deal", &[]));
+    let id = client(leader.url()).register("deal-value", &deal, &[]).await.unwrap();
+    let asks = client(follower.url());
+    assert!(matches!(asks.schema(SchemaRef::Id(id)).await, Err(RegistryError::NotYet { .. })));
+    client(follower.url()).register("deal-value", &deal, &[]).await.unwrap();
+    insist(&asks, id).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_id_that_is_not_there_after_some_seconds_of_asking_is_believed_and_is_cheap() {
+    let registry = sandbox().await;
+    let client = client(registry.url());
+    let begun = Instant::now();
+    assert!(matches!(insist(&client, 7).await, Err(RegistryError::NotFound { .. })));
+    assert!((5..8).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    let asked = registry.requests().len();
+    assert!((4..=10).contains(&asked), "{asked} requests for what nobody has");
+    assert!(matches!(client.schema(SchemaRef::Id(7)).await, Err(RegistryError::NotFound { .. })));
+    assert_eq!(registry.requests().len(), asked);
 }
 
 /// Serves each connection one fixed answer.
