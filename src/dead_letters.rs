@@ -1,5 +1,6 @@
 //! `tieline dead-letters`: what could not be delivered, listed, shown, edited and discarded.
 
+mod bodies;
 mod edit;
 mod show;
 
@@ -8,7 +9,7 @@ pub use show::attempts;
 use std::path::Path;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 use tieline_runtime::operate::Letters;
 use tieline_runtime::state::{Act, Lot};
 
@@ -39,7 +40,7 @@ enum Command {
 /// List dead letters.
 #[derive(Debug, Args)]
 struct ListOptions {
-    /// The consumer; all of the bus without one.
+    /// The consumer, or `producers/NAME` for what that could not map; all of the bus without one.
     consumer: Option<String>,
     #[command(flatten)]
     selection: Selection,
@@ -92,6 +93,35 @@ pub async fn run(dir: &Path, options: &Options) -> Result<(), Failure> {
 
 async fn list(dir: &Path, options: &ListOptions) -> Result<(), Failure> {
     let desk = Desk::open(dir)?;
+    let named = options.consumer.as_deref();
+    let producer = named.and_then(|name| name.strip_prefix("producers/"));
+    let mut all = Vec::new();
+    if producer.is_none() {
+        all.extend(list_letters(&desk, options).await?);
+    }
+    let only_times = options.selection.has_only_times();
+    if producer.is_some() && !only_times {
+        let usage = "of what a producer could not map, --since, --until and --max choose: it is no event yet";
+        return Err(Failure::Usage(usage.to_owned()));
+    }
+    if only_times && (producer.is_some() || named.is_none()) {
+        for producer in bodies::producers(&desk, producer)? {
+            let found = bodies::of(&desk, &producer, &options.selection).await?;
+            if options.json {
+                all.extend(found.iter().map(|body| json!({ "producer": producer, "body": body })));
+            } else if !found.is_empty() || named.is_some() {
+                print(&bodies::shown(&producer, &found));
+            }
+        }
+    }
+    if options.json {
+        print(&format!("{}\n", serde_json::to_string_pretty(&all)?));
+    }
+    Ok(())
+}
+
+/// The dead letters of consumers: printed, or given back for JSON.
+async fn list_letters(desk: &Desk, options: &ListOptions) -> Result<Vec<Value>, Failure> {
     let consumers = match &options.consumer {
         Some(name) => vec![desk.consumer(name)?],
         None if options.selection.condition.is_some() => {
@@ -102,7 +132,7 @@ async fn list(dir: &Path, options: &ListOptions) -> Result<(), Failure> {
     };
     let mut all = Vec::new();
     for consumer in consumers {
-        let found = or_none(options.selection.of(&desk, &consumer, &[]).await)?;
+        let found = or_none(options.selection.of(desk, &consumer, &[]).await)?;
         if options.json {
             let tell = |letter| json!({ "consumer": consumer.name, "letter": letter });
             all.extend(found.letters.iter().map(tell));
@@ -113,10 +143,7 @@ async fn list(dir: &Path, options: &ListOptions) -> Result<(), Failure> {
             print(&unjudged(&found));
         }
     }
-    if options.json {
-        print(&format!("{}\n", serde_json::to_string_pretty(&all)?));
-    }
-    Ok(())
+    Ok(all)
 }
 
 async fn discard(dir: &Path, options: &DiscardOptions) -> Result<(), Failure> {

@@ -44,6 +44,11 @@ impl Selection {
         code.is_empty() && since.is_none() && until.is_none() && key.is_none() && condition.is_none() && max.is_none()
     }
 
+    /// Whether nothing but times and a number choose: what is no event yet has neither key nor payload.
+    pub fn has_only_times(&self) -> bool {
+        self.code.is_empty() && self.key.is_none() && self.condition.is_none()
+    }
+
     /// The dead letters of a consumer that it chooses, of these alone where some are named.
     ///
     /// # Errors

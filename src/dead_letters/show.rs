@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tieline_runtime::operate::{Payload, PayloadError, letter_of};
 use tieline_runtime::state::{Attempt, DeadLetter};
 
+use super::bodies;
 use crate::desk::Desk;
 use crate::failure::{Failure, print};
 use crate::moment;
@@ -18,7 +19,7 @@ use crate::table::{plain, table};
 /// Show one dead letter whole.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Its place (TOPIC-PARTITION-OFFSET) or its event's id.
+    /// Its place (TOPIC-PARTITION-OFFSET), its event's id, or the id of a delivery that a producer could not map.
     letter: String,
     /// The consumer whose it is; all are looked through without one.
     #[arg(long, value_name = "NAME")]
@@ -56,6 +57,14 @@ pub async fn run(dir: &Path, options: &Options) -> Result<(), Failure> {
                     Value::Null
                 });
             }
+        }
+    }
+    if options.consumer.is_none() {
+        for body in bodies::show(&desk, &options.letter).await? {
+            if !options.json {
+                print(&bodies::as_text(&body));
+            }
+            all.push(bodies::as_json(&body));
         }
     }
     if options.json {

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
 use serde_json::Value;
-use tieline_runtime::kafka::{EventProducer, TopicReader};
-use tieline_runtime::state::{Act, Command, ControlRecord, Lot, Target};
+use tieline_runtime::kafka::{Connection, EventProducer, TopicReader};
+use tieline_runtime::state::{Act, Command, ControlRecord, Lot, Target, UnmappedBody};
 use tieline_sandbox::recorder::{Arrival, Options, Reaction};
 use tieline_schema::avro::EventSchema;
 use tieline_schema::wire::split;
@@ -280,4 +280,52 @@ async fn what_is_ordered_is_carried_out_and_where_tells_what_came_of_it() {
     assert_eq!(out.matches("done: 1").count(), 3, "{out}");
     assert!(!desk.seen.borrow().contains(CANARY), "the credential was shown");
     assert!(replica.terminate(secs(30)).await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_could_not_be_mapped_is_listed_and_shown_with_its_body() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = dir.path().join("unmapped");
+    let registry = tieline_sandbox::registry::Registry::start(crate::cluster::any_port()).await.unwrap();
+    let environment = [
+        ("KAFKA_BROKERS".to_owned(), crate::cluster::kafka().brokers().to_owned()),
+        ("SCHEMA_REGISTRY_URL".to_owned(), registry.url()),
+    ];
+    let run = |args: &[&str]| tokio::task::block_in_place(|| tieline(&bus, args, &environment));
+    let (code, _, error) =
+        tokio::task::block_in_place(|| tieline(dir.path(), &["init", bus.to_str().unwrap()], &environment));
+    assert_eq!(code, 0, "{error}");
+    let file = bus.join("tieline.yaml");
+    let text = std::fs::read_to_string(&file).unwrap().replace("replication: 3", "replication: 1");
+    std::fs::write(&file, text).unwrap();
+    let (code, out, error) = run(&["apply"]);
+    assert_eq!(code, 0, "{out}{error}");
+
+    let body = UnmappedBody {
+        producer: "shop-webhooks".into(),
+        delivery_id: "msg_1".into(),
+        received_ms: tieline_runtime::now_ms(),
+        headers: vec![("webhook-id".to_owned(), "msg_1".to_owned())].into(),
+        body: Some(br#"{"type":"order.\u0001placed"}"#.as_slice().into()),
+        reason: "the body breaks its contract".into(),
+    };
+    let brokers = crate::cluster::kafka().brokers().to_owned();
+    let kafka = tieline_bus::Kafka { brokers, settings: Default::default(), partitions: 6, replication: 1 };
+    let producer = EventProducer::new(&Connection { kafka, embedded: false }).unwrap();
+    let (topic, value) = ("unmapped.shop-webhooks.dead-letters", body.encode().unwrap());
+    producer.put(FutureRecord::to(topic).key(b"msg_1".as_slice()).payload(value.as_slice())).await.unwrap();
+
+    for list in [&["dead-letters", "list"][..], &["dead-letters", "list", "producers/shop-webhooks", "--since", "1h"]] {
+        let (code, out, error) = run(list);
+        assert_eq!((code, error.as_str()), (0, ""), "{out}");
+        assert!(out.contains("producers/shop-webhooks: 1 webhook that could not be mapped"), "{out}");
+        assert!(out.contains("msg_1") && out.contains("breaks its contract"), "{out}");
+    }
+    let (code, out, _) = run(&["dead-letters", "list", "producers/shop-webhooks", "--until", "1h", "--json"]);
+    assert_eq!((code, out.as_str()), (0, "[]\n"));
+    assert_eq!(run(&["dead-letters", "list", "producers/shop-webhooks", "--key", "k"]).0, 2);
+    assert_eq!(run(&["dead-letters", "list", "producers/nobody"]).0, 2);
+    let (code, out, _) = run(&["dead-letters", "show", "msg_1"]);
+    assert_eq!(code, 0);
+    assert!(out.contains(r#"{"type":"order.\u0001placed"}"#) && out.contains("webhook-id"), "{out}");
 }

@@ -6,11 +6,13 @@
 mod control;
 mod letters;
 mod payload;
+mod unmapped;
 mod whereabouts;
 
 pub use control::{Asked, asked, order};
 pub use letters::{Filter, Letters, ListedLetter, letter_of, letters};
 pub use payload::{Condition, ConditionError, Payload, PayloadError};
+pub use unmapped::{ListedBody, body_of, unmapped};
 pub use whereabouts::{Question, State, Subject, Trail, Whereabouts, whereabouts};
 
 use crate::kafka::{ConnectError, PublishError, ReadError};
