@@ -109,6 +109,8 @@ pub struct Allocator {
     holds: Held,
     cleaning: BTreeMap<Key, Time>,
     clean_at: Time,
+    /// When to look again whether somebody is short, if nobody asks before.
+    look_at: Time,
     unreadable: BTreeMap<&'static str, u64>,
 }
 
@@ -146,6 +148,7 @@ impl Allocator {
             holds: Held::default(),
             cleaning: BTreeMap::new(),
             clean_at: Time::default(),
+            look_at: Time::default(),
             unreadable: BTreeMap::new(),
         }
     }
@@ -308,7 +311,7 @@ impl Allocator {
             return self.write(&Message::Gone(key));
         }
         let silent_until = self.silent_until(now);
-        if silent_until.is_none() {
+        if silent_until.is_none() && (!self.due.is_empty() || self.look_at <= now) {
             let planned = self.plan(now, epoch);
             self.push(now, &planned);
             while let Some(caller) = self.due.pop_first() {
@@ -316,6 +319,9 @@ impl Allocator {
                     return self.write(&Message::Grant(epoch, caller, grant));
                 }
             }
+        }
+        if self.look_at <= now {
+            self.look_at = now.after(PUSH_GAP_MIN);
         }
         let deadline = self.settings.deadline;
         let lapses = self.accounts.values().filter_map(|account| account.lapses_at(now, deadline)).min();

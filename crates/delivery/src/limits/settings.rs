@@ -23,7 +23,8 @@ pub struct LimitsSettings {
 }
 
 /// Limits of what calls cost. It is known when a call is over, so that these are kept on average: what was used too much is
-/// a debt, which is paid off before the next call.
+/// a debt, which its caller pays off before its next call. So in any window each caller may be above them by what its calls
+/// under way cost, and a crash forgives its debts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CostLimits {
     /// Units a second.

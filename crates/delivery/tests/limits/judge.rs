@@ -12,6 +12,7 @@ pub struct Seen {
     pub calls: u64,
     pub crashes: u64,
     pub pauses: u64,
+    pub mutes: u64,
     pub zombies: u64,
     pub takeovers: u64,
     pub lost: u64,
@@ -30,6 +31,7 @@ impl Seen {
             (&mut self.calls, other.calls),
             (&mut self.crashes, other.crashes),
             (&mut self.pauses, other.pauses),
+            (&mut self.mutes, other.mutes),
             (&mut self.zombies, other.zombies),
             (&mut self.takeovers, other.takeovers),
             (&mut self.lost, other.lost),
@@ -51,6 +53,7 @@ impl Seen {
             self.calls,
             self.crashes,
             self.pauses,
+            self.mutes,
             self.zombies,
             self.takeovers,
             self.lost,
@@ -81,6 +84,8 @@ pub struct Judge {
     in_flight: u64,
     /// Calls whose cost nobody got to know: their process was gone.
     pub unsettled: u64,
+    /// How many there have been.
+    pub callers: u64,
     pub days: BTreeMap<bool, (u64, u64)>,
     pub sent_us: Vec<u64>,
     pub full_bursts: u64,
@@ -104,6 +109,7 @@ impl Judge {
             midnight_us: setup.midnight_us,
             in_flight: 0,
             unsettled: 0,
+            callers: 0,
             days: BTreeMap::new(),
             sent_us: Vec::new(),
             full_bursts: 0,
@@ -133,8 +139,8 @@ impl Judge {
         if let Some(most) = self.per_day {
             assert!(day.0 <= most, "{} calls in a day of {most}", day.0);
         }
-        // Debts are paid before the next call, but for those of calls that are under way or whose process is gone.
-        let debts = debts(self.in_flight_max.unwrap_or(0) + self.unsettled);
+        // Each caller pays its debts before its next call, but those of calls under way, and what a crash has forgiven.
+        let debts = debts(self.in_flight_max.unwrap_or(0) * self.callers + self.unsettled);
         if let Some((_, burst)) = self.cost_rate {
             assert!(self.cost_level <= burst + debts, "cost is {} above what there is", self.cost_level - burst);
         }

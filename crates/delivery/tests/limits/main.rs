@@ -3,10 +3,12 @@
 //! prints its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
+mod bench;
 mod dice;
 mod judge;
 mod log;
 mod process;
+mod rules;
 mod setup;
 mod world;
 
@@ -22,8 +24,29 @@ fn number(name: &str, otherwise: u64) -> u64 {
 #[test]
 fn the_limits_hold_and_are_used() {
     let (first, seeds) = (number("FIRST", 1), number("SEEDS", SEEDS));
+    // Each seed is a world of its own: as many at a time as there are processors.
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let seen = std::thread::scope(|scope| {
+        let run = |thread: usize| move || run((first..first + seeds).skip(thread).step_by(threads));
+        let runs: Vec<_> = (0..threads).map(|thread| scope.spawn(run(thread))).collect();
+        let mut seen = judge::Seen::default();
+        for run in runs {
+            match run.join() {
+                Ok(some) => seen.add(&some),
+                Err(panic) => resume_unwind(panic),
+            }
+        }
+        seen
+    });
+    eprintln!("{seeds} seeds: {seen:?}");
+    if seeds >= SEEDS {
+        seen.assert_every_fault_was_met();
+    }
+}
+
+fn run(seeds: impl Iterator<Item = u64>) -> judge::Seen {
     let mut seen = judge::Seen::default();
-    for seed in first..first + seeds {
+    for seed in seeds {
         match catch_unwind(AssertUnwindSafe(|| world::World::new(seed).run())) {
             Ok(one) => seen.add(&one),
             Err(panic) => {
@@ -34,10 +57,7 @@ fn the_limits_hold_and_are_used() {
             }
         }
     }
-    eprintln!("{seeds} seeds: {seen:?}");
-    if seeds >= SEEDS {
-        seen.assert_every_fault_was_met();
-    }
+    seen
 }
 
 #[test]

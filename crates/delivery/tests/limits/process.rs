@@ -50,6 +50,8 @@ pub struct Process {
     pub incarnation: u64,
     pub alive: bool,
     pub paused_until_us: u64,
+    /// What it writes is lost.
+    pub mute_until_us: u64,
     pub caller: Caller,
     pub caught_up: bool,
     /// With the offset up to which it has read by itself, and the name of its assignment.

@@ -106,6 +106,7 @@ impl World {
     fn process(&mut self, place: usize) -> Process {
         let incarnation = self.next_incarnation;
         self.next_incarnation += 1;
+        self.judge.callers += 1;
         let caller = Caller::new(CallerSettings {
             system: "erp".to_owned(),
             id: CallerId::new(&format!("p{place}.{incarnation}")),
@@ -122,6 +123,7 @@ impl World {
             incarnation,
             alive: true,
             paused_until_us: 0,
+            mute_until_us: 0,
             caller,
             caught_up: false,
             allocator: None,
@@ -443,7 +445,8 @@ impl World {
     }
 
     fn write(&mut self, process: usize, record: Record) {
-        if !self.healed && self.dice.chance(self.setup.lost) {
+        let mute = self.now_us < self.processes[process].mute_until_us;
+        if !self.healed && (mute || self.dice.chance(self.setup.lost)) {
             self.seen.lost += 1;
             return;
         }
@@ -495,9 +498,14 @@ impl World {
             return;
         }
         let process = self.dice.index(self.processes.len());
-        match self.dice.between(0, 6) {
+        match self.dice.between(0, 8) {
             0 | 1 => self.crash(process),
             2 | 3 if !self.setup.calm => self.pause(process),
+            4 | 5 if !self.setup.calm => {
+                // Its lease runs out while it is at work, and so does what the allocator counts of it.
+                self.seen.mutes += 1;
+                self.processes[process].mute_until_us = self.now_us + self.dice.between(SECOND, 6 * SECOND);
+            }
             _ => self.take_over(),
         }
         let wait = self.dice.between(300_000, 4 * SECOND);
