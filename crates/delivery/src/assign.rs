@@ -8,7 +8,7 @@ use crate::lane::{LaneId, Place};
 use crate::machine::{Drain, Machine};
 use crate::park::ParkLane;
 use crate::partition::{Assigned, Leaving};
-use crate::{Epoch, Key, Order, Output, Partition, PauseReason, RecordId, Time};
+use crate::{Epoch, Key, OnDeadLetter, Order, Output, Partition, PauseReason, RecordId, Time};
 
 impl<R: Clone> Machine<R> {
     /// Takes a partition over as its earlier owner left it.
@@ -26,6 +26,7 @@ impl<R: Clone> Machine<R> {
         }
         self.forget(partition);
         let mut assigned = Assigned::new(partition, epoch, partitions, offset);
+        assigned.park.supersedes = self.settings.on_dead_letter == OnDeadLetter::Supersede;
         // Empty where nothing was ever sent: `tieline apply` has committed the first offset.
         if !metadata.is_empty() {
             assigned.inherit(metadata, self.now.after(self.settings.request_deadline));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::lane::LaneId;
 use crate::machine::Machine;
 use crate::partition::{Assigned, Committing};
-use crate::{Commit, CommitId, CommitOffset, Epoch, Final, Outcome, Output, Partition, Settings, Time};
+use crate::{Commit, CommitId, CommitOffset, Epoch, Final, OnDeadLetter, Outcome, Output, Partition, Settings, Time};
 
 /// How far the send ceiling is raised above what was fetched, in offsets: so far that a commit passes before it is
 /// reached. At 100,000 records a second and a commit in 100 ms it is.
@@ -176,7 +176,12 @@ impl<R: Clone> Machine<R> {
 
     /// Lets lanes go on behind dead letters that are durable now, and hold nothing.
     fn go_on_behind(&mut self, partition: Partition, finals: &[Final<R>]) {
-        for dead in finals.iter().filter(|dead| matches!(dead.outcome, Outcome::Dead { holds: false, .. })) {
+        let supersedes = self.settings.on_dead_letter == OnDeadLetter::Supersede;
+        let goes_on = |dead: &&Final<R>| match dead.outcome {
+            Outcome::Dead { holds, .. } => !holds || supersedes,
+            Outcome::Done | Outcome::Skipped | Outcome::Parked { .. } => false,
+        };
+        for dead in finals.iter().filter(goes_on) {
             let Some(lane) = LaneId::of(self.settings.order, dead.key.as_ref()) else { continue };
             let Some(assigned) = self.partitions.get_mut(&partition) else { return };
             if let Some(head) = assigned.lanes.unblock(&lane) {

@@ -229,4 +229,7 @@ pub enum OnDeadLetter {
     Hold,
     /// Its later records go on, as soon as the dead letter is durable.
     Continue,
+    /// The same; and the next one that is done makes it moot, as does one that is dead itself. With [`Order::Key`]; else
+    /// like [`OnDeadLetter::Continue`].
+    Supersede,
 }

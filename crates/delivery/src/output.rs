@@ -72,17 +72,19 @@ pub struct Commit<R> {
     /// What became final or was parked since the last commit; dead letters and parked records go to their topics, all go to
     /// the ledger.
     pub finals: Vec<Final<R>>,
-    /// Dead letters that were discarded: their records and holds end.
+    /// Dead letters that were discarded or superseded: their records and holds end.
     pub discarded: Vec<Discarded>,
 }
 
-/// A dead letter that somebody gave up.
+/// A dead letter that somebody gave up, or that a newer record made moot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Discarded {
     /// Which one.
     pub id: RecordId,
     /// Its key.
     pub key: Option<Key>,
+    /// A newer record of its key made it moot.
+    pub superseded: bool,
 }
 
 /// Where a partition stands.
@@ -128,7 +130,7 @@ pub enum Outcome {
         reason: Reason,
         /// Whether the effect exists all the same.
         effect: Effect,
-        /// Whether its key is held behind it.
+        /// Whether its key is held behind it, or goes on and may supersede it. Either is to be known to the next owner.
         holds: bool,
     },
     /// It is set aside, and not final.

@@ -34,7 +34,7 @@ struct Parked {
     recalled: Option<i64>,
     /// It is there, so that live records can wait behind it in memory.
     arrived: bool,
-    /// The dead letter that holds the lane.
+    /// The dead letter that holds the lane, or that the next record which is done makes moot.
     held: Option<i64>,
     /// The first one is not tried before.
     retry_at: Time,
@@ -51,8 +51,9 @@ struct Parked {
 }
 
 impl Parked {
-    fn next(&self) -> Option<(Time, i64)> {
-        let may = self.recalled.is_none() && self.held.is_none() && self.unwritten == 0 && !self.live && !self.paused;
+    fn next(&self, supersedes: bool) -> Option<(Time, i64)> {
+        let held = self.held.is_some() && !supersedes;
+        let may = self.recalled.is_none() && !held && self.unwritten == 0 && !self.live && !self.paused;
         self.offsets.first().filter(|_| may).map(|offset| (self.retry_at, *offset))
     }
 
@@ -64,6 +65,8 @@ impl Parked {
 /// All that is parked of a partition.
 #[derive(Debug, Default)]
 pub(crate) struct Park {
+    /// A dead letter keeps nothing from coming up; a newer record makes it moot.
+    pub(crate) supersedes: bool,
     lanes: BTreeMap<ParkLane, Parked>,
     /// The lanes with a record that may come up, by the time at which it may.
     due: BTreeSet<(Time, ParkLane)>,
@@ -103,6 +106,13 @@ impl Park {
     /// Holds a lane behind a dead letter.
     pub(crate) fn hold(&mut self, lane: ParkLane, dead: i64) {
         self.change(lane, |lane| lane.held = Some(dead));
+    }
+
+    /// The dead letter that a record of this lane, which is at its end, makes moot. It is no longer known here.
+    pub(crate) fn supersede(&mut self, lane: &ParkLane, by: i64) -> Option<i64> {
+        let moot = self.lanes.get(lane)?.held.filter(|dead| self.supersedes && *dead < by)?;
+        self.change(lane.clone(), |lane| lane.held = None);
+        Some(moot)
     }
 
     /// Lets a lane go that this dead letter holds. It goes on when [`Park::written`] says that this is durable.
@@ -186,8 +196,9 @@ impl Park {
     /// Whether a live record of this lane has to be parked behind what is there.
     pub(crate) fn blocks(&self, lane: &ParkLane) -> bool {
         self.lanes.get(lane).is_some_and(|parked| {
+            let held = parked.held.is_some() && !self.supersedes;
             let awaited = parked.recalled.is_some() && !parked.arrived;
-            !parked.offsets.is_empty() || parked.held.is_some() || parked.paused || awaited
+            !parked.offsets.is_empty() || held || parked.paused || awaited
         })
     }
 
@@ -261,11 +272,11 @@ impl Park {
         let lane =
             self.lanes.entry(id.clone()).or_insert_with(|| Parked { unknown_below: i64::MIN, ..Parked::default() });
         let count = |lane: &Parked| lane.offsets.len() + usize::from(lane.recalled.is_some());
-        let (due, records, held) = (lane.next(), count(lane), lane.held.is_some());
+        let (due, records, held) = (lane.next(self.supersedes), count(lane), lane.held.is_some());
         change(lane);
         self.records = self.records - records + count(lane);
         self.held = self.held - usize::from(held) + usize::from(lane.held.is_some());
-        let next = lane.next();
+        let next = lane.next(self.supersedes);
         if lane.is_over() {
             self.lanes.remove(&id);
         }

@@ -40,6 +40,7 @@ impl<R: Clone> Machine<R> {
         for Held { offset, key } in held {
             match (order, key) {
                 (Order::Key, Some(key)) => assigned.park.hold(ParkLane::Key(key), offset),
+                (Order::Partition, _) if assigned.park.supersedes => {}
                 (Order::Partition, _) => {
                     assigned.held = Some(offset);
                     assigned.lanes.block(LaneId::Whole);
@@ -292,7 +293,7 @@ impl<R: Clone> Machine<R> {
         if order != Order::Partition {
             assigned.park.unhold(lane, id.offset, now);
         }
-        assigned.discarded.push(Discarded { id, key });
+        assigned.discarded.push(Discarded { id, key, superseded: false });
         self.commits.dirty.insert(id.partition);
         self.plan_recalls(id.partition);
     }
@@ -307,7 +308,10 @@ impl<R: Clone> Machine<R> {
             }
         }
         let mut go_on = None;
-        for Discarded { id, key } in discarded {
+        for Discarded { id, key, superseded } in discarded {
+            if *superseded {
+                continue; // Nothing waits for it.
+            }
             if order != Order::Partition {
                 assigned.park.written(ParkLane::of(order, key.as_ref(), id.offset));
             } else if assigned.held.take_if(|dead| *dead == id.offset).is_some() {

@@ -9,7 +9,9 @@ use crate::lane::LaneId;
 use crate::machine::Machine;
 use crate::park::ParkLane;
 use crate::partition::Assigned;
-use crate::{Answer, AttemptLog, Came, Effect, Final, OnDeadLetter, Order, Outcome, Prepared, Reason, RecordId, Time};
+use crate::{
+    Answer, AttemptLog, Came, Discarded, Effect, Final, OnDeadLetter, Order, Outcome, Prepared, Reason, RecordId, Time,
+};
 
 /// Within so long everything that failed in an outage is tried again when that is over.
 const SOON: Duration = Duration::from_secs(1);
@@ -342,7 +344,11 @@ impl<R: Clone> Machine<R> {
             (false, true) => Effect::Unknown,
             (false, false) => Effect::None,
         };
-        let holds = keyed && self.settings.on_dead_letter == OnDeadLetter::Hold;
+        let holds = match self.settings.on_dead_letter {
+            OnDeadLetter::Hold => keyed,
+            OnDeadLetter::Supersede => keyed && order == Order::Key,
+            OnDeadLetter::Continue => false,
+        };
         self.finish(id, Outcome::Dead { reason, effect, holds });
     }
 
@@ -356,10 +362,20 @@ impl<R: Clone> Machine<R> {
             Outcome::Dead { holds, .. } => (true, *holds),
             Outcome::Done | Outcome::Skipped | Outcome::Parked { .. } => (false, false),
         };
-        let parks = holds && order == Order::Key;
+        // What a dead letter holds is parked; what may supersede it goes on.
+        let parks = holds && order == Order::Key && !assigned.park.supersedes;
         let park_lane = ParkLane::of(order, entry.key.as_ref(), id.offset);
         if entry.came == Came::Parked {
             assigned.park.end(park_lane.clone(), id.offset, now, dead);
+        }
+        if (dead || matches!(outcome, Outcome::Done))
+            && let Some(moot) = assigned.park.supersede(&park_lane, id.offset)
+        {
+            let (id, key) = (assigned.id(moot), entry.key.clone());
+            assigned.discarded.push(Discarded { id, key, superseded: true });
+        }
+        if holds && assigned.park.supersedes {
+            assigned.park.hold(park_lane.clone(), id.offset);
         }
         match LaneId::of(order, entry.key.as_ref()) {
             Some(lane) if parks => {
@@ -369,7 +385,7 @@ impl<R: Clone> Machine<R> {
             Some(lane) => {
                 // Nothing is done on hope: behind a dead letter the lane goes on when that is durable, if it does at all.
                 assigned.lanes.leave(&lane, successor, dead);
-                if holds {
+                if holds && order == Order::Partition {
                     assigned.held = Some(id.offset);
                     self.pauses.insert(id.partition);
                 }

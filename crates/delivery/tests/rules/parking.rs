@@ -277,3 +277,56 @@ fn where_too_many_keys_are_parked_the_partition_waits() {
     let (id, reason) = (c.id(0, 8_000), reason("http-503"));
     assert_eq!(c.paused_by(), Some(&tieline_delivery::PauseReason::OutOfPatience { id, reason }));
 }
+
+fn superseding() -> Bench {
+    Bench::with(|settings| settings.on_dead_letter = OnDeadLetter::Supersede).proven()
+}
+
+fn superseded(c: &Bench) -> Vec<i64> {
+    let discarded = c.commits.iter().flat_map(|commit| &commit.discarded);
+    discarded.filter(|discarded| discarded.superseded).map(|discarded| discarded.id.offset).collect()
+}
+
+#[test]
+fn the_next_record_that_is_done_makes_a_dead_letter_moot() {
+    let mut c = superseding();
+    c.fetch([(0, "acme"), (1, "acme"), (2, "globex")]);
+    c.answer(0, status(422));
+    c.answer(2, status(201));
+    c.advance(secs(1));
+    assert_eq!((c.sent(), superseded(&c)), (vec![0, 2, 1], vec![])); // it goes on when the dead letter is durable
+    c.answer(1, status(201));
+    c.advance(secs(1));
+    assert_eq!((superseded(&c), c.committed(), c.machine.load().parked_keys), (vec![0], 3, 0));
+}
+
+#[test]
+fn a_dead_letter_makes_the_one_before_it_moot_and_an_earlier_owner_s_is_known() {
+    let mut c = superseding();
+    c.revoke(0, secs(1));
+    c.holds = vec![Held { offset: 4, key: Some(b"acme"[..].into()) }];
+    c.assign(0, 10, "");
+    c.fetch([(10, "acme"), (11, "acme")]);
+    assert_eq!(c.sent(), [10]);
+    c.answer(10, status(422));
+    c.advance(secs(1));
+    assert_eq!((c.sent(), superseded(&c)), (vec![11], vec![4]));
+    c.answer(11, status(201));
+    c.advance(secs(1));
+    assert_eq!(superseded(&c), [4, 10]);
+}
+
+#[test]
+fn a_redriven_dead_letter_is_not_made_moot_by_itself() {
+    let mut c = superseding();
+    c.fetch([(0, "acme")]);
+    c.answer(0, status(422));
+    c.advance(secs(1));
+    c.sent();
+    c.redrive(0, "acme");
+    c.advance(secs(1));
+    assert_eq!(c.sent(), [0]);
+    c.answer(0, status(201));
+    c.advance(secs(1));
+    assert_eq!((superseded(&c), c.machine.load().parked_keys), (vec![], 0));
+}

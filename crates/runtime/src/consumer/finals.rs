@@ -58,8 +58,11 @@ pub(super) fn state_records(
             topics.where_it_lies(ended, now, &mut records)?;
         }
     }
-    for Discarded { id, key } in &commit.discarded {
+    for Discarded { id, key, superseded } in &commit.discarded {
         let origin = topics.origin(id.partition.0, id.offset);
+        if *superseded {
+            records.push(topics.superseded(origin.offset, id.partition.0, key.as_deref(), now.ms)?);
+        }
         records.push(topics.ends(&topics.dead_letters, id.partition.0, origin.key()));
         records.push(topics.ends(&topics.parked, id.partition.0, Hold::record_key(key.as_deref())));
     }
@@ -90,6 +93,22 @@ impl StateTopics {
             })
         };
         LedgerRecord::cut(ended.iter().map(|e| ledger_entry(e)).collect()).into_iter().map(write).collect()
+    }
+
+    /// Notes that a newer record of its key has made a dead letter moot.
+    fn superseded(
+        &self,
+        offset: i64,
+        partition: i32,
+        key: Option<&[u8]>,
+        now_ms: i64,
+    ) -> Result<StateRecord, StateError> {
+        let (topic, key) = (Cow::Borrowed(&*self.source), key.map(String::from_utf8_lossy));
+        let (event_id, outcome) = (None, state::Outcome::Superseded);
+        let entries = vec![LedgerEntry { offset, event_id, key, outcome, attempts: 0, tried: Vec::new() }];
+        let value = Some(LedgerRecord { topic, partition, committed_at_ms: now_ms, entries }.encode()?);
+        let key = LedgerRecord::key(&self.source, partition);
+        Ok(StateRecord { topic: Arc::clone(&self.ledger), partition, key, value, parks: None })
     }
 
     /// Writes where a record lies from now on, and ends it where it lay before.

@@ -195,7 +195,7 @@ impl Service {
         for ended in commit.finals.iter().filter(|ended| ended.came == Came::Redriven) {
             self.jobs.durable(ended.id.partition.0, ended.id.offset);
         }
-        for Discarded { id, .. } in &commit.discarded {
+        for Discarded { id, .. } in commit.discarded.iter().filter(|discarded| !discarded.superseded) {
             self.jobs.durable(id.partition.0, id.offset);
         }
     }

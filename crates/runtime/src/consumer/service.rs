@@ -767,8 +767,8 @@ fn settings(consumer: &Consumer) -> Settings {
         },
         on_dead_letter: match deliver.on_dead_letter {
             OnDeadLetter::Hold => tieline_delivery::OnDeadLetter::Hold,
-            // Until a dead letter can be superseded by the next record, that record goes on.
-            OnDeadLetter::Continue | OnDeadLetter::Supersede => tieline_delivery::OnDeadLetter::Continue,
+            OnDeadLetter::Continue => tieline_delivery::OnDeadLetter::Continue,
+            OnDeadLetter::Supersede => tieline_delivery::OnDeadLetter::Supersede,
         },
         in_flight_max: deliver.in_flight as usize,
         repeats_max: REPEATS_MAX.max(deliver.in_flight as usize * REPEATS_PER_CALL),
