@@ -16,13 +16,11 @@ struct Setting {
     instead: &'static str,
 }
 
-const SETTINGS: &[Setting] = &[
-    Setting {
-        below: "systems",
-        pointer: "/limits",
-        instead: "each replica calls as often as `in_flight` of its consumers lets it, and waits where the system says so (429)",
-    },
-];
+const SETTINGS: &[Setting] = &[Setting {
+    below: "systems",
+    pointer: "/limits",
+    instead: "each replica calls as often as `in_flight` of its consumers lets it, and waits where the system says so (429)",
+}];
 
 /// Notes each such setting of a definition.
 pub(crate) fn note(file: &DefinitionFile<'_>, node: &Node, below: &str) {

@@ -83,7 +83,10 @@ impl<R: Clone> Machine<R> {
             }
         };
         assigned.bytes += bytes;
-        assigned.entries.insert(id.offset, Entry::new(key, bytes, record, maybe_applied));
+        let before = assigned.fingerprint_before.filter(|_| maybe_applied);
+        let mut entry = Entry::new(key, bytes, record, maybe_applied);
+        entry.mapped_otherwise = before.is_some_and(|before| before != self.settings.fingerprint);
+        assigned.entries.insert(id.offset, entry);
         let cramped = assigned.measure_room();
         if self.window.take(bytes) {
             self.pauses.extend(self.partitions.keys());

@@ -42,6 +42,8 @@ pub(crate) struct Entry<R> {
     pub(crate) attempt: u32,
     /// An attempt may have been applied, and its outcome is not known.
     pub(crate) maybe_applied: bool,
+    /// By an earlier owner, with another mapping.
+    pub(crate) mapped_otherwise: bool,
     /// The shell has a request for it.
     pub(crate) has_request: bool,
     /// It was prepared at least once, and may end from now on.
@@ -102,6 +104,7 @@ impl<R> Entry<R> {
             successor: None,
             attempt: 1,
             maybe_applied,
+            mapped_otherwise: false,
             has_request: false,
             begun: false,
             failing: None,

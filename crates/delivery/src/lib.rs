@@ -34,6 +34,7 @@ pub use machine::Machine;
 pub use metadata::{METADATA_BYTES_MAX, Metadata, MetadataError};
 pub use output::{Came, Commit, CommitOffset, Discarded, Effect, Final, Outcome, Output, PauseReason};
 pub use record::{
-    Answer, AttemptLog, CommitId, Epoch, Held, Key, ParkedAt, ParkedState, Partition, Reason, RecordId, Time,
+    Answer, AttemptLog, CommitId, Epoch, Held, Key, OUTCOME_UNKNOWN, ParkedAt, ParkedState, Partition, Reason,
+    RecordId, Time,
 };
 pub use view::{Load, Outage, PartitionView, Stuck};

@@ -24,6 +24,8 @@ pub enum Output<R> {
         attempt: u32,
         /// Whether an earlier attempt (here or of an earlier owner) may have been applied.
         maybe_applied: bool,
+        /// That attempt may have been of another mapping, so that what is sent now may be other bytes.
+        mapped_otherwise: bool,
         /// The record.
         record: R,
     },

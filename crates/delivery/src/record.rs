@@ -56,6 +56,10 @@ pub struct Reason {
     pub detail: String,
 }
 
+/// The code of a record that is refused since it is not known whether it had its effect: no flood of these says anything
+/// of the mapping.
+pub const OUTCOME_UNKNOWN: &str = "outcome-unknown";
+
 /// What is kept of an attempt for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptLog {

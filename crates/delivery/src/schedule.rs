@@ -150,6 +150,7 @@ impl<R: Clone> Machine<R> {
             id,
             attempt: entry.attempt,
             maybe_applied: entry.maybe_applied,
+            mapped_otherwise: entry.mapped_otherwise,
             record: entry.record.clone(),
         })
     }

@@ -10,7 +10,8 @@ use crate::machine::Machine;
 use crate::park::ParkLane;
 use crate::partition::Assigned;
 use crate::{
-    Answer, AttemptLog, Came, Discarded, Effect, Final, OnDeadLetter, Order, Outcome, Prepared, Reason, RecordId, Time,
+    Answer, AttemptLog, Came, Discarded, Effect, Final, OUTCOME_UNKNOWN, OnDeadLetter, Order, Outcome, Prepared,
+    Reason, RecordId, Time,
 };
 
 /// Within so long everything that failed in an outage is tried again when that is over.
@@ -171,6 +172,10 @@ impl<R: Clone> Machine<R> {
     fn refuse(&mut self, id: RecordId, reason: Reason) -> bool {
         let (now, applied) = (self.now, self.applied_total);
         let Some(entry) = self.entry(id) else { return false };
+        if reason.code == OUTCOME_UNKNOWN {
+            self.bury(id, reason, false);
+            return true;
+        }
         let first = !entry.failing.as_ref().is_some_and(|failing| failing.refused);
         let refusal = self.breaker.refused(first);
         if refusal == Refusal::Buried {

@@ -129,9 +129,19 @@ impl Idempotency {
 
     /// A system that refuses what exists already, such as a second thing of the same reference, needs no key.
     fn says_exists(&self) -> bool {
+        self.says(Meaning::Exists)
+    }
+
+    /// Whether the system says so where a key comes again with another request, so that none of it is done.
+    #[must_use]
+    pub fn tells_mismatch(&self) -> bool {
+        self.says(Meaning::Mismatch)
+    }
+
+    fn says(&self, meaning: Meaning) -> bool {
         self.conflicts.values().any(|conflict| match conflict {
-            Conflict::Always(meaning) => *meaning == Meaning::Exists,
-            Conflict::ByField(fields) => fields.values().flat_map(BTreeMap::values).any(|m| *m == Meaning::Exists),
+            Conflict::Always(one) => *one == meaning,
+            Conflict::ByField(fields) => fields.values().flat_map(BTreeMap::values).any(|one| *one == meaning),
         })
     }
 

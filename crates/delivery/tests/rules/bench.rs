@@ -20,6 +20,8 @@ pub struct Bench {
     attempts: BTreeMap<(i32, i64), u32>,
     sent: Vec<(i32, i64)>,
     pub sends: Vec<(i64, u32, bool)>,
+    /// Of those, the ones that may have been sent by another mapping before.
+    pub mapped_otherwise: Vec<i64>,
     pub prepared: Vec<i64>,
     pub commits: Vec<Commit<i64>>,
     pub finals: Vec<(i64, Outcome)>,
@@ -100,6 +102,7 @@ impl Bench {
             attempts: BTreeMap::new(),
             sent: Vec::new(),
             sends: Vec::new(),
+            mapped_otherwise: Vec::new(),
             prepared: Vec::new(),
             commits: Vec::new(),
             finals: Vec::new(),
@@ -296,10 +299,11 @@ impl Bench {
                     let outcome = outcome.unwrap_or(Prepared::Call);
                     self.machine.handle(self.now, Input::Prepared { id, attempt, outcome });
                 }
-                Output::Send { id, attempt, maybe_applied, record } => {
+                Output::Send { id, attempt, maybe_applied, mapped_otherwise, record } => {
                     self.attempts.insert((id.partition.0, record), attempt);
                     self.sent.push((id.partition.0, record));
                     self.sends.push((record, attempt, maybe_applied));
+                    self.mapped_otherwise.extend(mapped_otherwise.then_some(record));
                 }
                 Output::Recall { id } => {
                     self.recalls.push(id.offset);

@@ -145,3 +145,17 @@ fn a_person_may_say_that_a_refused_record_is_at_fault() {
     assert!(matches!(c.finals[..], [(0, Outcome::Dead { .. })]), "{:?}", c.finals);
     assert_eq!(c.sent(), [1]);
 }
+
+#[test]
+fn an_outcome_that_cannot_be_known_is_buried_and_says_nothing_of_the_mapping() {
+    let mut c = Bench::one_partition();
+    many(&mut c, 0..30);
+    for offset in c.sent() {
+        c.answer(offset, tieline_delivery::Answer::Refused(reason(tieline_delivery::OUTCOME_UNKNOWN)));
+    }
+    for offset in c.sent() {
+        c.answer(offset, tieline_delivery::Answer::Refused(reason(tieline_delivery::OUTCOME_UNKNOWN)));
+    }
+    c.advance(secs(1));
+    assert_eq!((c.finals.len(), c.machine.outage()), (30, None));
+}

@@ -144,3 +144,26 @@ fn the_mapping_that_sent_before_can_be_seen() {
     let view = c.machine.partitions().next().unwrap();
     assert_eq!((view.fingerprint_before, view.committed, view.send_ceiling), (Some(1), 10, 13));
 }
+
+#[test]
+fn what_an_owner_with_another_mapping_may_have_sent_is_known_to_be_of_that() {
+    for (fingerprint, expect) in [(1, vec![10]), (0xC0_FFEE, vec![])] {
+        let mut c = Bench::one_partition();
+        c.revoke(0, secs(1));
+        let text = Metadata {
+            partitions: 6,
+            fingerprint,
+            worked: true,
+            base: 10,
+            horizon: 11,
+            ceiling: 11,
+            unfinished: vec![10..11],
+        };
+        c.assign(0, 10, &text.encode());
+        c.fetch([(10, "acme"), (11, "globex")]);
+        c.advance(secs(10));
+        let mut sent = c.sent();
+        sent.sort_unstable();
+        assert_eq!((sent, &c.mapped_otherwise), (vec![10, 11], &expect));
+    }
+}

@@ -495,7 +495,7 @@ impl World {
             }
             match output {
                 Output::Prepare { id, attempt, record } => self.prepare(process, incarnation, id, attempt, record),
-                Output::Send { id, attempt, maybe_applied, record } => {
+                Output::Send { id, attempt, maybe_applied, record, .. } => {
                     self.seen.unknown_resent += usize::from(maybe_applied);
                     self.check_known(process, incarnation, maybe_applied, record);
                     self.send(process, incarnation, id, attempt, record);

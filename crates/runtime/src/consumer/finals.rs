@@ -181,7 +181,7 @@ impl StateTopics {
                 Effect::Unknown => state::Effect::Unknown,
                 Effect::Exists => state::Effect::Exists,
             },
-            round: ended.record.effect.next_round(),
+            sent: ended.record.effect.set_aside(),
             redriven: ended.record.redriven,
             attempts_total: ended.attempts_total,
             attempts: attempts(&ended.attempts),

@@ -103,7 +103,7 @@ impl Delivered {
     /// A dead letter, as it was.
     pub fn redriven(letter: &DeadLetter<'_>) -> Self {
         let headers = letter.headers.iter().map(|header| (&*header.name, header.value.as_deref())).collect();
-        Self::of_letter(letter, headers, letter.value.as_deref(), letter.round)
+        Self::of_letter(letter, headers, letter.value.as_deref(), letter.sent)
     }
 
     /// A dead letter with another value, which is to have an effect of its own.
@@ -111,10 +111,10 @@ impl Delivered {
         // The value says itself which schema it is of.
         let headers = letter.headers.iter().filter(|header| header.name != VALUE_SCHEMA_HEADER);
         let headers = headers.map(|header| (&*header.name, header.value.as_deref())).collect();
-        Self::of_letter(letter, headers, value, letter.round.saturating_add(1))
+        Self::of_letter(letter, headers, value, Sent::in_round(letter.sent.round.saturating_add(1)))
     }
 
-    fn of_letter(letter: &DeadLetter<'_>, headers: RecordHeaders, value: Option<&[u8]>, round: u32) -> Self {
+    fn of_letter(letter: &DeadLetter<'_>, headers: RecordHeaders, value: Option<&[u8]>, sent: Sent) -> Self {
         let record = Record {
             topic: Arc::from(letter.origin.topic.as_str()),
             partition: letter.origin.partition,
@@ -124,8 +124,7 @@ impl Delivered {
             value: value.map(<[u8]>::to_vec),
             headers,
         };
-        let effect = Effect::of(Sent::in_round(round));
-        Self { redriven: letter.redriven, effect, ..Self::new(record) }
+        Self { redriven: letter.redriven, effect: Effect::of(sent), ..Self::new(record) }
     }
 
     /// The event's id, once the record has been looked at.

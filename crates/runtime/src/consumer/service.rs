@@ -319,7 +319,12 @@ impl Service {
             let now = self.now();
             match self.machine.poll(now) {
                 Output::Prepare { id, attempt, record } => self.prepare(id, attempt, record),
-                Output::Send { id, attempt, maybe_applied, record } => self.send(id, attempt, maybe_applied, record),
+                Output::Send { id, attempt, maybe_applied, mapped_otherwise, record } => {
+                    if mapped_otherwise {
+                        record.effect.mapped_otherwise();
+                    }
+                    self.send(id, attempt, maybe_applied, record);
+                }
                 Output::Recall { id } => self.recall(id),
                 Output::Commit(commit) => self.commit(now, commit),
                 Output::Pause { partition, reason } => self.pause(partition, &reason),

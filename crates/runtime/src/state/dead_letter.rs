@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::{Attempt, Origin, StateError, bytes, encode};
+use crate::system::Sent;
 
 /// A dead letter. Its key is its origin's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,10 +32,9 @@ pub struct DeadLetter<'a> {
     pub detail: Cow<'a, str>,
     /// Whether it had its effect all the same.
     pub effect: Effect,
-    /// The round of its idempotency key, should it be delivered again: it rises where the system keeps a known failure under
-    /// the key, and where a new effect is asked for on purpose.
+    /// What its attempts left behind, as far as one effect goes: what a redrive has to know.
     #[serde(default)]
-    pub round: u32,
+    pub sent: Sent,
     /// How often it was redriven before it died (again).
     #[serde(default)]
     pub redriven: u32,
@@ -133,7 +133,7 @@ mod tests {
             reason: "http-422".into(),
             detail: "the amount is negative".into(),
             effect: Effect::None,
-            round: 1,
+            sent: Sent::in_round(1),
             redriven: 2,
             attempts_total: 1,
             attempts: vec![Attempt { at_ms: 6, status: Some(422), excerpt: "no".into() }],

@@ -34,6 +34,8 @@ pub struct Sent {
     unknown: Option<(i64, i64)>,
     /// It was looked up and is not there: that an attempt may have been applied is said of earlier ones.
     ruled_out: bool,
+    /// An earlier attempt was of another mapping: what would go out under its key now may be other bytes.
+    other_bytes: bool,
 }
 
 impl Sent {
@@ -82,6 +84,17 @@ impl Effect {
         known.round.saturating_add(u32::from(known.failed && known.unknown.is_none()))
     }
 
+    /// An earlier attempt, which may have been applied, was of another mapping.
+    pub fn mapped_otherwise(&self) {
+        let mut known = self.known();
+        known.other_bytes = !known.ruled_out;
+    }
+
+    /// Whether an earlier attempt was of another mapping.
+    pub(super) fn is_of_other_bytes(&self) -> bool {
+        self.known().other_bytes
+    }
+
     fn known(&self) -> MutexGuard<'_, Sent> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,6 +111,8 @@ impl Effect {
         let found = profile.look_ups.contains_key(operation);
         let harmless = match &profile.means {
             // What is sent now has to arrive while the key is remembered.
+            // Where the system itself compares, nothing comes of other bytes.
+            Means::Header(_) if known.other_bytes && !profile.tells_mismatch() => false,
             Means::Header(header) => age(since, now_ms) + system.deadline < header.remembers,
             Means::Upsert { .. } => true,
             // At least once, as `tieline check` says; or a second one is refused since the first exists.
@@ -155,6 +170,7 @@ impl Effect {
         if conclusive {
             known.unknown = None;
             known.ruled_out = true;
+            known.other_bytes = false;
         }
         conclusive
     }
@@ -239,6 +255,13 @@ mod tests {
         assert_eq!(effect.before(&system, "op", true, 100 * HOUR), Before::Send);
         assert_eq!(effect.before(&system, "op", true, 123 * HOUR), Before::Send);
         assert_eq!(effect.before(&system, "op", true, 124 * HOUR), Before::Forgotten);
+    }
+
+    #[test]
+    fn other_bytes_never_go_out_under_a_key_that_may_have_been_used() {
+        let (system, effect) = (system(), Effect::default());
+        effect.mapped_otherwise();
+        assert_eq!(effect.before(&system, "op", true, 0), Before::Forgotten);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use tieline_bus::{EffectLookUp, Meaning, Means};
-use tieline_delivery::{Answer, AttemptLog, Reason};
+use tieline_delivery::{Answer, AttemptLog, OUTCOME_UNKNOWN, Reason};
 
 use super::client::{Reply, Request, SystemClient};
 use super::effect::{Before, Effect};
@@ -49,7 +49,9 @@ impl SystemClient {
             (Before::Send, _) => {}
             // Boxed, as all that is rare: it would make the future of each call larger.
             (Before::LookUp, Some(look_up)) => Box::pin(self.look_for(look_up, &request, effect)).await?,
-            (Before::LookUp, None) | (Before::Forgotten, _) => return Err(self.forgotten(&request.operation.id)),
+            (Before::LookUp, None) | (Before::Forgotten, _) => {
+                return Err(self.forgotten(&request.operation.id, effect.is_of_other_bytes()));
+            }
         }
         if system.idempotency.means == (Means::Upsert { if_match: true }) {
             Box::pin(self.add_condition(&mut request)).await?;
@@ -95,14 +97,19 @@ impl SystemClient {
     }
 
     /// The system has forgotten the key, perhaps, and cannot be asked for the effect: a person has to.
-    fn forgotten(&self, operation: &str) -> Ended {
+    fn forgotten(&self, operation: &str, other_bytes: bool) -> Ended {
         let system = &self.system().name;
+        let why = if other_bytes {
+            "made by another version of the mapping".to_owned()
+        } else {
+            format!("longer ago than {system} remembers its key")
+        };
         let detail = format!(
-            "an attempt of {operation} of {system} may have been applied, longer ago than {system} remembers its key; \
-             see there whether it was, since it is not sent again"
+            "an attempt of {operation} of {system} may have been applied, {why}; see there whether it was, since it is not \
+             sent again"
         );
         let log = AttemptLog { at_ms: crate::now_ms(), status: None, excerpt: "nothing was sent".to_owned() };
-        not_sent(Answer::Refused(reason("outcome-unknown", detail)), log)
+        not_sent(Answer::Refused(reason(OUTCOME_UNKNOWN, detail)), log)
     }
 
     /// Makes the call conditional: on the version that the thing has now, or on there being none.
@@ -156,7 +163,7 @@ fn of_a_look_up(answer: Answer) -> Answer {
         Answer::Refused(why) => {
             let detail =
                 format!("{}; whether an attempt was applied is not known, so that it is not sent again", why.detail);
-            Answer::Refused(reason("outcome-unknown", detail))
+            Answer::Refused(reason(OUTCOME_UNKNOWN, detail))
         }
         other => other,
     }

@@ -170,7 +170,7 @@ mod tests {
             reason: "http-422".into(),
             detail: "no".into(),
             effect: Effect::Exists,
-            round: 0,
+            sent: crate::system::Sent::default(),
             redriven: 0,
             attempts_total: 4,
             attempts: Vec::new(),
