@@ -10,9 +10,12 @@ mod ordered;
 mod prepare;
 mod send;
 mod service;
+mod settings;
+mod settled;
 mod status;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod wiring;
 
 pub(crate) use prepare::BOUNDS;

@@ -10,56 +10,30 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::KafkaError;
-use tieline_bus::{Consumer, OnDeadLetter, Order};
+use tieline_bus::Consumer;
 use tieline_delivery::{
-    Answer, AttemptLog, Came, Commit, CommitId, Epoch, Final, Input, Machine, Outcome, Output, Partition, PauseReason,
-    Prepared, RecordId, Settings, Time,
+    Answer, AttemptLog, Commit, Epoch, Input, Machine, Output, Partition, PauseReason, Prepared, RecordId, Time,
 };
 use tokio::sync::{mpsc, watch};
 
 use super::Wiring;
-use super::finals::{Now, StateTopics, state_records};
+use super::finals::StateTopics;
 use super::jobs::{JobId, Jobs};
-use super::lag::{Ages, records_behind};
+use super::lag::Ages;
 use super::ordered::JobRead;
 use super::prepare::{Delivered, Preparer, Step};
 use super::send::{Sender, detail, tell};
-use super::status::{ConsumerStatus, OutageStatus, PartitionStatus, StuckRecord, reason_text};
+use super::settings::settings;
+use super::status::{ConsumerStatus, reason_text};
 use crate::happening::{Happening, What};
 use crate::kafka::{
-    Batch, CommitMode, Committer, ConnectError, Control, FetchEvent, Fetcher, Halt, LetterTopic, ParkError, ParkTopic,
-    Record, Report, group_of, state_topic,
+    CommitMode, Committer, ConnectError, Control, FetchEvent, Fetcher, Halt, LetterTopic, ParkError, ParkTopic, Record,
+    Report, group_of, state_topic,
 };
 use crate::orders::OrdersError;
 use crate::producer::{StartError, schema_id};
 use crate::state::{Attempt, Command, ParkedRecord, Pauses};
 use crate::telemetry::ConsumerMetrics;
-
-/// Records of all partitions that may be fetched and not yet covered by a commit.
-const WINDOW_RECORDS_MAX: usize = 20_000;
-
-/// Their bytes. With librdkafka's prefetch it bounds a consumer's memory.
-const WINDOW_BYTES_MAX: usize = 64 << 20;
-
-/// Calls that may come again after a crash, each recognisable by its idempotency key: as many, or this many for each that
-/// may be under way. A commit is made when half of them are used up, so that sending need not wait for it: of some 20 ms,
-/// that allows 25,000 calls a second, and more with more under way. Where a system takes milliseconds to answer, far fewer
-/// come again: as many as it answers in the time between two commits.
-const REPEATS_MAX: usize = 1_024;
-const REPEATS_PER_CALL: usize = 4;
-
-/// How often progress is made durable. A transaction takes some tens of milliseconds, and what is not committed at a crash
-/// is recognised by the systems, not lost.
-const COMMIT_EVERY: Duration = Duration::from_millis(100);
-
-/// The bounds of the exponential backoff, before jitter.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(20));
-
-/// Longest `Retry-After` that is waited for without an alarm.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
-
-/// Most keys that may be parked in one process. Each costs some 200 bytes of memory, and each of its records some 40.
-const PARKED_KEYS_MAX: usize = 100_000;
 
 /// How long what is in flight may take when partitions are taken back or the service stops.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -192,40 +166,40 @@ enum Next {
 pub(super) struct Service {
     pub(super) consumer: Arc<Consumer>,
     pub(super) preparer: Arc<Preparer>,
-    sender: Arc<Sender>,
+    pub(super) sender: Arc<Sender>,
     pub(super) machine: Machine<Arc<Delivered>>,
-    fetcher: Fetcher,
-    committer: Committer,
-    topics: StateTopics,
-    park: Arc<ParkTopic>,
+    pub(super) fetcher: Fetcher,
+    pub(super) committer: Committer,
+    pub(super) topics: StateTopics,
+    pub(super) park: Arc<ParkTopic>,
     /// Where the parked records of each partition of ours lie, by their offset in the topic that they came from.
-    places: BTreeMap<i32, HashMap<i64, i64>>,
+    pub(super) places: BTreeMap<i32, HashMap<i64, i64>>,
     /// What people have ordered: what is paused, what is to become of dead letters, and how far that is here.
     pub(super) pauses: Pauses,
     pub(super) acts: Vec<Arc<Command>>,
     pub(super) jobs: Jobs,
     pub(super) letters: Arc<LetterTopic>,
-    metrics: ConsumerMetrics,
-    status: watch::Sender<ConsumerStatus>,
+    pub(super) metrics: ConsumerMetrics,
+    pub(super) status: watch::Sender<ConsumerStatus>,
     pub(super) under_way: FuturesUnordered<BoxFuture<'static, Done>>,
-    origin: Instant,
+    pub(super) origin: Instant,
     /// The assignment of each partition that is ours.
     pub(super) epochs: BTreeMap<i32, Epoch>,
-    last_epoch: u64,
-    membership: Option<Arc<ConsumerGroupMetadata>>,
-    joined: bool,
+    pub(super) last_epoch: u64,
+    pub(super) membership: Option<Arc<ConsumerGroupMetadata>>,
+    pub(super) joined: bool,
     /// The partitions that the fetching thread waits to give back, and what tells it that they may go.
-    leaving: Option<(BTreeSet<Partition>, sync_mpsc::Sender<()>)>,
-    last_commit: Instant,
+    pub(super) leaving: Option<(BTreeSet<Partition>, sync_mpsc::Sender<()>)>,
+    pub(super) last_commit: Instant,
     /// The commit that is under way.
-    committing: Option<Commit<Arc<Delivered>>>,
+    pub(super) committing: Option<Commit<Arc<Delivered>>>,
     /// Since when partitions wait, in milliseconds since the Unix epoch.
-    paused_since: BTreeMap<i32, i64>,
+    pub(super) paused_since: BTreeMap<i32, i64>,
     /// Whether people were told that the system fails for everybody.
-    in_outage: bool,
-    ages: Ages,
+    pub(super) in_outage: bool,
+    pub(super) ages: Ages,
     /// Whether the brokers are being asked how far we are behind.
-    asking_lag: bool,
+    pub(super) asking_lag: bool,
 }
 
 impl Service {
@@ -300,7 +274,7 @@ impl Service {
         Ok((service, fetched, reports, standing.coming))
     }
 
-    fn now(&self) -> Time {
+    pub(super) fn now(&self) -> Time {
         Time(self.origin.elapsed())
     }
 
@@ -501,7 +475,7 @@ impl Service {
 
     /// Lets the fetching thread give back what it waits with. Not while a commit is under way: made after the next owner
     /// has begun, it would take back what that one has committed.
-    fn let_go(&mut self) {
+    pub(super) fn let_go(&mut self) {
         let may_go = self.leaving.as_ref().is_some_and(|(waiting, _)| waiting.is_empty());
         if may_go && self.committing.is_none() {
             self.leaving = None;
@@ -565,230 +539,5 @@ impl Service {
         let (state, has_request) = (parked.state(crate::now_ms()), record.request().is_some());
         let attempts = parked.attempts.into_iter().map(Attempt::into_log).collect();
         Input::Recalled { id, bytes: record.record.size(), record, state, attempts, has_request }
-    }
-
-    fn commit(&mut self, now: Time, commit: Commit<Arc<Delivered>>) {
-        match state_records(&self.topics, &commit, Now { at: now, ms: crate::now_ms() }) {
-            Ok(records) => {
-                let membership = self.membership.clone();
-                let batch = Batch { id: commit.id, offsets: commit.offsets.clone(), records, membership };
-                self.committing = Some(commit);
-                self.committer.commit(batch);
-            }
-            Err(error) => {
-                tracing::error!(consumer = self.consumer.name, %error, "outcomes cannot be written down");
-                self.commit_failed(commit.id);
-            }
-        }
-    }
-
-    fn ended(&self, ended: &Final<Arc<Delivered>>) {
-        if let Outcome::Dead { reason, .. } = &ended.outcome {
-            tracing::warn!(
-                consumer = self.consumer.name,
-                partition = ended.id.partition.0,
-                offset = ended.id.offset,
-                event_id = ended.record.event_id(),
-                reason = reason.code,
-                detail = reason.detail,
-                "dead letter"
-            );
-        }
-        match &ended.outcome {
-            Outcome::Done => {}
-            Outcome::Skipped => tell(&self.preparer, &ended.record, || What::Skipped),
-            Outcome::Dead { reason, .. } => {
-                tell(&self.preparer, &ended.record, || What::Dead { reason: reason.detail.clone() });
-            }
-            Outcome::Parked { reason, .. } => {
-                tell(&self.preparer, &ended.record, || What::Parked { reason: reason.detail.clone() });
-            }
-        }
-        self.count(&ended.outcome);
-    }
-
-    fn count(&self, outcome: &Outcome) {
-        match outcome {
-            Outcome::Done => self.metrics.done.inc(),
-            Outcome::Skipped => self.metrics.skipped.inc(),
-            Outcome::Dead { .. } => self.metrics.dead.inc(),
-            Outcome::Parked { .. } => self.metrics.parked.inc(),
-        }
-    }
-
-    fn reported(&mut self, report: Report) {
-        let commit = self.committing.take();
-        self.let_go();
-        match report.result {
-            Ok(()) => {
-                for place in report.places {
-                    if let Some(places) = self.places.get_mut(&place.partition) {
-                        places.insert(place.origin, place.offset);
-                    }
-                }
-                let finals = commit.as_ref().map(|commit| &*commit.finals).unwrap_or_default();
-                for ended in finals.iter().filter(|ended| ended.came == Came::Parked) {
-                    if let (false, Some(places)) =
-                        (matches!(ended.outcome, Outcome::Parked { .. }), self.places.get_mut(&ended.id.partition.0))
-                    {
-                        places.remove(&ended.id.offset);
-                    }
-                }
-                // Told only now: a commit that fails is made again, with the same records in it.
-                finals.iter().for_each(|ended| self.ended(ended));
-                self.metrics.commits_ok.inc();
-                self.last_commit = Instant::now();
-                if let Some(commit) = &commit {
-                    self.jobs_durable(commit);
-                }
-                self.input(Input::Committed { commit: report.id });
-            }
-            Err(error) => {
-                tracing::warn!(consumer = self.consumer.name, %error, "a commit failed and is made again");
-                self.commit_failed(report.id);
-            }
-        }
-    }
-
-    fn commit_failed(&mut self, id: CommitId) {
-        self.metrics.commits_failed.inc();
-        // The core waits before it asks again.
-        self.input(Input::CommitFailed { commit: id });
-    }
-
-    fn publish_status(&mut self) {
-        let status = self.look();
-        self.tell_outage(status.outage.as_ref());
-        self.metrics.in_flight.set(clamp(status.in_flight));
-        self.metrics.keys_waiting.set(clamp(status.keys_waiting));
-        self.metrics.buffered_records.set(clamp(status.buffered_records));
-        self.metrics.stuck.set(clamp(status.stuck.len()));
-        self.metrics.parked_records.set(clamp(status.parked_records));
-        self.metrics.held_keys.set(clamp(status.held_keys));
-        self.metrics.outage.set(i64::from(status.outage.is_some()));
-        self.metrics.paused_partitions.set(clamp(status.partitions.iter().filter(|p| p.paused.is_some()).count()));
-        self.metrics.stale_inputs.set(i64::try_from(self.machine.stale_inputs()).unwrap_or(i64::MAX));
-        let idle = status.partitions.iter().all(|p| p.committed == p.fetched_to);
-        let age = if idle { 0 } else { self.last_commit.elapsed().as_secs() };
-        self.metrics.commit_age_seconds.set(i64::try_from(age).unwrap_or(i64::MAX));
-        for at in self.machine.partitions() {
-            self.ages.passed(at.partition.0, at.frontier);
-        }
-        self.metrics.lag_seconds.set(self.ages.oldest_s(crate::now_ms()));
-        self.ask_lag();
-        self.status.send_replace(status);
-    }
-
-    /// Tells when an outage begins, and when it is over.
-    fn tell_outage(&mut self, outage: Option<&OutageStatus>) {
-        let before = std::mem::replace(&mut self.in_outage, outage.is_some());
-        if before == outage.is_some() {
-            return;
-        }
-        let (consumer, system) = (&self.consumer, &self.consumer.call.system.name);
-        let reason = outage.map(|outage| outage.detail.clone());
-        match &reason {
-            Some(reason) => tracing::warn!(consumer = consumer.name, system, reason, "the system fails for everybody"),
-            None => tracing::info!(consumer = consumer.name, system, "the system works again"),
-        }
-        self.preparer.wiring.happenings.tell(|| Happening {
-            at_ms: crate::now_ms(),
-            service: consumer.name.clone(),
-            event_id: String::new(),
-            event: consumer.event.name.clone(),
-            key: String::new(),
-            what: What::Outage { reason },
-        });
-    }
-
-    /// Asks the brokers how far we are behind, unless they are being asked.
-    fn ask_lag(&mut self) {
-        if std::mem::replace(&mut self.asking_lag, true) {
-            return;
-        }
-        let (client, topic) = (Arc::clone(&self.fetcher.client), self.consumer.event.topic.clone());
-        let frontiers: Vec<(i32, i64)> = self.machine.partitions().map(|p| (p.partition.0, p.frontier)).collect();
-        self.under_way.push(Box::pin(async move {
-            let asked = tokio::task::spawn_blocking(move || records_behind(&client, &topic, &frontiers)).await;
-            Done::Behind { records: asked.ok().flatten() }
-        }));
-    }
-
-    fn look(&self) -> ConsumerStatus {
-        let load = self.machine.load();
-        let now = self.now();
-        let partitions = self.machine.partitions().map(|p| PartitionStatus {
-            partition: p.partition.0,
-            committed: p.committed,
-            fetched_to: p.fetched_to,
-            paused: p.paused.as_ref().filter(|reason| !matches!(reason, PauseReason::Window)).map(reason_text),
-            paused_since_ms: self.paused_since.get(&p.partition.0).copied(),
-        });
-        let stuck = self.machine.stuck().into_iter().map(|s| StuckRecord {
-            partition: s.id.partition.0,
-            offset: s.id.offset,
-            key: s.key.map(|k| String::from_utf8_lossy(&k).into_owned()),
-            attempts: s.attempts,
-            reason: s.reason.code,
-            detail: s.reason.detail,
-            outage: s.outage,
-            failing_for_s: s.failing_for.as_secs(),
-            retry_in_s: s.retry_at.0.saturating_sub(now.0).as_secs(),
-        });
-        ConsumerStatus {
-            consumer: self.consumer.name.clone(),
-            joined: self.joined,
-            partitions: partitions.collect(),
-            in_flight: load.in_flight,
-            keys_waiting: load.keys_waiting,
-            buffered_records: load.buffered_records,
-            stuck: stuck.collect(),
-            outage: self.machine.outage().map(|outage| OutageStatus {
-                reason: outage.reason.code,
-                detail: outage.reason.detail,
-                lasting_s: outage.lasting.as_secs(),
-                probes: outage.probes,
-                probe_in_s: outage.probe_at.0.saturating_sub(now.0).as_secs(),
-            }),
-            parked_records: load.parked_records,
-            parked_keys: load.parked_keys,
-            held_keys: load.held_keys,
-            halted: None,
-        }
-    }
-}
-
-fn clamp(n: usize) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-fn settings(consumer: &Consumer) -> Settings {
-    let deliver = &consumer.deliver;
-    Settings {
-        order: match deliver.order {
-            Order::Key => tieline_delivery::Order::Key,
-            Order::Partition => tieline_delivery::Order::Partition,
-            Order::None => tieline_delivery::Order::None,
-        },
-        on_dead_letter: match deliver.on_dead_letter {
-            OnDeadLetter::Hold => tieline_delivery::OnDeadLetter::Hold,
-            OnDeadLetter::Continue => tieline_delivery::OnDeadLetter::Continue,
-            OnDeadLetter::Supersede => tieline_delivery::OnDeadLetter::Supersede,
-        },
-        in_flight_max: deliver.in_flight as usize,
-        repeats_max: REPEATS_MAX.max(deliver.in_flight as usize * REPEATS_PER_CALL),
-        window_records_max: WINDOW_RECORDS_MAX,
-        window_bytes_max: WINDOW_BYTES_MAX,
-        patience: deliver.patience,
-        park_schedule: deliver.park_schedule.clone(),
-        give_up_after: deliver.give_up_after,
-        parked_keys_max: PARKED_KEYS_MAX,
-        backoff_min: BACKOFF.0,
-        backoff_max: BACKOFF.1,
-        request_deadline: consumer.call.system.deadline,
-        commit_every: COMMIT_EVERY,
-        retry_after_max: RETRY_AFTER_MAX,
-        fingerprint: consumer.fingerprint,
-        seed: rand::random(),
     }
 }

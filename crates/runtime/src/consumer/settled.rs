@@ -1,0 +1,104 @@
+//! What became of records is written down with the offsets that cover it, and told when it is durable.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tieline_delivery::{Came, Commit, CommitId, Final, Input, Outcome, Time};
+
+use super::finals::{Now, state_records};
+use super::prepare::Delivered;
+use super::send::tell;
+use super::service::Service;
+use crate::happening::What;
+use crate::kafka::{Batch, Report};
+
+impl Service {
+    pub(super) fn commit(&mut self, now: Time, commit: Commit<Arc<Delivered>>) {
+        match state_records(&self.topics, &commit, Now { at: now, ms: crate::now_ms() }) {
+            Ok(records) => {
+                let membership = self.membership.clone();
+                let batch = Batch { id: commit.id, offsets: commit.offsets.clone(), records, membership };
+                self.committing = Some(commit);
+                self.committer.commit(batch);
+            }
+            Err(error) => {
+                tracing::error!(consumer = self.consumer.name, %error, "outcomes cannot be written down");
+                self.commit_failed(commit.id);
+            }
+        }
+    }
+
+    pub(super) fn reported(&mut self, report: Report) {
+        let commit = self.committing.take();
+        self.let_go();
+        match report.result {
+            Ok(()) => {
+                for place in report.places {
+                    if let Some(places) = self.places.get_mut(&place.partition) {
+                        places.insert(place.origin, place.offset);
+                    }
+                }
+                let finals = commit.as_ref().map(|commit| &*commit.finals).unwrap_or_default();
+                for ended in finals.iter().filter(|ended| ended.came == Came::Parked) {
+                    if let (false, Some(places)) =
+                        (matches!(ended.outcome, Outcome::Parked { .. }), self.places.get_mut(&ended.id.partition.0))
+                    {
+                        places.remove(&ended.id.offset);
+                    }
+                }
+                // Told only now: a commit that fails is made again, with the same records in it.
+                finals.iter().for_each(|ended| self.ended(ended));
+                self.metrics.commits_ok.inc();
+                self.last_commit = Instant::now();
+                if let Some(commit) = &commit {
+                    self.jobs_durable(commit);
+                }
+                self.input(Input::Committed { commit: report.id });
+            }
+            Err(error) => {
+                tracing::warn!(consumer = self.consumer.name, %error, "a commit failed and is made again");
+                self.commit_failed(report.id);
+            }
+        }
+    }
+
+    fn ended(&self, ended: &Final<Arc<Delivered>>) {
+        if let Outcome::Dead { reason, .. } = &ended.outcome {
+            tracing::warn!(
+                consumer = self.consumer.name,
+                partition = ended.id.partition.0,
+                offset = ended.id.offset,
+                event_id = ended.record.event_id(),
+                reason = reason.code,
+                detail = reason.detail,
+                "dead letter"
+            );
+        }
+        match &ended.outcome {
+            Outcome::Done => {}
+            Outcome::Skipped => tell(&self.preparer, &ended.record, || What::Skipped),
+            Outcome::Dead { reason, .. } => {
+                tell(&self.preparer, &ended.record, || What::Dead { reason: reason.detail.clone() });
+            }
+            Outcome::Parked { reason, .. } => {
+                tell(&self.preparer, &ended.record, || What::Parked { reason: reason.detail.clone() });
+            }
+        }
+        self.count(&ended.outcome);
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Done => self.metrics.done.inc(),
+            Outcome::Skipped => self.metrics.skipped.inc(),
+            Outcome::Dead { .. } => self.metrics.dead.inc(),
+            Outcome::Parked { .. } => self.metrics.parked.inc(),
+        }
+    }
+
+    fn commit_failed(&mut self, id: CommitId) {
+        self.metrics.commits_failed.inc();
+        // The core waits before it asks again.
+        self.input(Input::CommitFailed { commit: id });
+    }
+}
