@@ -12,8 +12,10 @@ use crate::{Event, System};
 mod compile;
 mod examine;
 mod read;
+mod tombstone;
 
 pub(crate) use compile::declared;
+pub use tombstone::Tombstone;
 
 /// A consumer, checked and compiled.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Consumer {
     pub look_ups: Vec<LookUp>,
     /// The call that it makes.
     pub call: Call,
+    /// The call that a tombstone makes; without one, tombstones are skipped.
+    pub on_tombstone: Option<Tombstone>,
     /// The event that it publishes when the call is done.
     pub emit: Option<Emit>,
     /// How it delivers.

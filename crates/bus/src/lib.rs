@@ -22,7 +22,7 @@ mod values;
 mod variables;
 
 pub use cases::{CaseRun, CasesReport, run_cases};
-pub use consumer::{Call, Consumer, Deliver, Emit, FollowUp, LookUp, OnDeadLetter, Order, Start};
+pub use consumer::{Call, Consumer, Deliver, Emit, FollowUp, LookUp, OnDeadLetter, Order, Start, Tombstone};
 pub use environment::Environment;
 pub use event::Event;
 pub use producer::{Digest, Encoding, Hmac, Producer, Publish, Source, Verify, Webhook};

@@ -62,6 +62,40 @@ fn a_consumers_case_says_what_differs() {
     check("unknown-field", &[Replace(WON, "response:", "responds:")]);
 }
 
+const DELETES: &str = "on_tombstone: { operation: deleteProject, with: { ref: $key } }\n\ndeliver:";
+
+/// A contract with an operation that ends a project.
+const DELETE: &str = "  /projects/{ref}:
+    delete:
+      operationId: deleteProject
+      parameters: [{ name: ref, in: path, required: true, schema: { type: string } }]
+      responses: { \"204\": { description: gone } }
+  /ping:\n";
+
+#[test]
+fn a_case_can_be_a_tombstone() {
+    let contract = Replace("systems/erp/openapi.yaml", "  /ping:\n", DELETE);
+    let deletes = Replace("consumers/erp-project/consumer.yaml", "deliver:", DELETES);
+    let gone = |expect: &str| {
+        format!("purpose: A deal that is gone takes its project along.\ntombstone: D-1\nexpect: {expect}\n")
+            .into_bytes()
+    };
+    let case = "consumers/erp-project/cases/gone.yaml";
+    let holds = |edits: &[Edit<'_>]| {
+        let copy = Copy::new(edits);
+        let report = run_cases(&copy.load().bus.unwrap(), None);
+        assert_eq!(tieline_bus::render::human(copy.dir(), &report.problems()), "");
+        assert_eq!(report.cases.len(), 5);
+    };
+    let deleted = gone("{ request: { with: { ref: D-1 } } }");
+    holds(&[contract, deletes, Write(case, &deleted)]);
+    holds(&[Write(case, &gone("{ skipped: true }"))]);
+
+    check("tombstone-skipped", &[Write(case, &deleted)]);
+    check("tombstone-other-key", &[contract, deletes, Write(case, &gone("{ request: { with: { ref: D-2 } } }"))]);
+    check("tombstone-taken", &[contract, deletes, Write(case, &gone("{ skipped: true }"))]);
+}
+
 #[test]
 fn a_producers_case_says_what_differs() {
     check("published-value", &[Replace(MOVED, "amount: \"123.45\"", "amount: \"123.40\"")]);

@@ -137,6 +137,48 @@ fn what_is_not_enforced_yet_is_noted_and_keeps_nothing_from_running() {
 }
 
 #[test]
+fn tombstones() {
+    let contract = Replace(
+        ERP_CONTRACT,
+        "  /ping:\n",
+        "  /projects/{ref}:
+    delete:
+      operationId: deleteProject
+      parameters:
+        - { name: ref, in: path, required: true, schema: { type: string } }
+        - { name: hard, in: query, schema: { type: boolean } }
+      responses: { \"204\": { description: gone } }
+    get:
+      operationId: getProject
+      parameters: [{ name: ref, in: path, required: true, schema: { type: string } }]
+      responses: { \"204\": { description: there } }
+  /ping:\n",
+    );
+    let says = |name: &str, on_tombstone: &str| {
+        check(name, &[contract, Replace(CONSUMER, "deliver:", &format!("on_tombstone: {on_tombstone}\n\ndeliver:"))]);
+    };
+    let right = "{ operation: deleteProject, with: { ref: $key } }";
+    let good = format!("on_tombstone: {right}\n\ndeliver:");
+    let bus = Copy::new(&[contract, Replace(CONSUMER, "deliver:", &good)]);
+    let loaded = bus.load();
+    assert_eq!(tieline_bus::render::human(bus.dir(), &loaded.problems), "");
+    let with = loaded.bus.unwrap().consumers["erp-project"].fingerprint;
+    assert_ne!(with, Copy::new(&[contract]).load().bus.unwrap().consumers["erp-project"].fingerprint);
+
+    says("tombstone-unknown-operation", "{ operation: deleteProjects, with: { ref: $key } }");
+    says("tombstone-missing-parameter", "{ operation: deleteProject }");
+    says("tombstone-wrong-type", "{ operation: deleteProject, with: { ref: $key, hard: $key } }");
+    says("tombstone-reads-the-event", "{ operation: deleteProject, with: { ref: .id } }");
+    says(
+        "tombstone-reads-a-look-up",
+        "{ operation: deleteProject, with: { ref: \"{$key}-{$manager.display_name}\" } }",
+    );
+    says("tombstone-without-key", "{ operation: deleteProject, with: { ref: \"all\" } }");
+    says("tombstone-asks", "{ operation: getProject, with: { ref: $key } }");
+    says("tombstone-other-system", "{ system: crm, operation: deleteProject, with: { ref: $key } }");
+}
+
+#[test]
 fn names_and_topics() {
     check(
         "folder-name",

@@ -3,7 +3,7 @@
 //!
 //! ```yaml
 //! purpose: A won deal becomes a project.
-//! event: { … }                           # the payload, in the JSON that people write
+//! event: { … }                           # the payload, in the JSON that people write; or tombstone: KEY
 //! look_up: { manager: { … } }            # what each look-up answers
 //! expect: { request: { with: { … }, body: { … } } }      # or { skipped: true } or { refused: part of the reason }
 //! response: { … }                        # what the call answers
@@ -17,19 +17,27 @@ use tieline_mapping::yaml::Node;
 use tieline_schema::friendly::VALUES_MAX;
 
 use super::{BOUNDS, Case, Outcome, Refusal, compare, pointer, required, texts};
-use crate::consumer::{Consumer, Emit};
+use crate::consumer::{Call, Consumer, Emit, Tombstone};
 use crate::fields::Fields;
 use crate::folder;
 use crate::values::{boolean, named, text};
 
 /// A case as it is written.
 struct Written<'a> {
-    event: Option<&'a Node>,
+    given: Option<Given<'a>>,
     /// What each look-up answers.
     look_up: Vec<(String, &'a Node, &'a Node)>,
     expect: Option<(&'a Node, Expectation<'a>)>,
     response: Option<&'a Node>,
     emits: Option<Emits<'a>>,
+}
+
+/// What comes to the consumer.
+#[derive(Clone, Copy)]
+enum Given<'a> {
+    Event(&'a Node),
+    /// The key of a record without a value.
+    Tombstone(&'a Node),
 }
 
 enum Expectation<'a> {
@@ -53,7 +61,15 @@ impl Case<'_> {
     /// Runs a case; its purpose, where the file can be read.
     pub(super) fn run_consumer(&self, node: &Node, consumer: &Consumer) -> Option<String> {
         let (purpose, written) = self.read_consumer(node)?;
-        let (event, (at, expectation)) = (written.event?, written.expect.as_ref()?);
+        match written.given? {
+            Given::Event(event) => self.run_event(consumer, event, &written),
+            Given::Tombstone(key) => self.run_tombstone(consumer, key, &written),
+        };
+        purpose
+    }
+
+    fn run_event(&self, consumer: &Consumer, event: &Node, written: &Written<'_>) {
+        let Some((at, expectation)) = written.expect.as_ref() else { return };
         let datum = match consumer.event.schema.datum_from_json(&event.to_json()) {
             Ok(datum) => datum,
             Err(error) => {
@@ -61,25 +77,58 @@ impl Case<'_> {
                 let message = format!("`{}` {}", error.path, error.problem);
                 let help = format!("the event has to fit schemas/{}.avsc", consumer.event.name);
                 self.file.error("case/event", span, message, help);
-                return purpose;
+                return;
             }
         };
-        let names = self.look_up_answers(&written, consumer);
-        self.check(consumer, &datum, &written, names, at, expectation);
-        purpose
+        let names = self.look_up_answers(written, consumer);
+        self.check(consumer, &datum, written, names, at, expectation);
+    }
+
+    fn run_tombstone(&self, consumer: &Consumer, key: &Node, written: &Written<'_>) {
+        let Some((at, expectation)) = written.expect.as_ref() else { return };
+        let Some(key) = text(self.file, key).map(Value::String) else { return };
+        if let Some((name, node, _)) = written.look_up.first() {
+            let message = format!("a tombstone makes one call, so that `{name}` is not looked up");
+            self.file.error("case/look-up", node.span, message, "remove `look_up`");
+        }
+        if let Some(key) = written.emits.as_ref().and_then(|emits| emits.key) {
+            self.differs(key, "nothing follows from a tombstone");
+        }
+        let Some(tombstone) = &consumer.on_tombstone else {
+            match expectation {
+                Expectation::Skipped => {}
+                Expectation::Refused(_) | Expectation::Request { .. } => {
+                    self.differs(at, "the consumer has no `on_tombstone`, and skips it");
+                }
+            }
+            return;
+        };
+        let made = tombstone.frame().map_err(Refusal::from);
+        let made = made.and_then(|frame| request(&tombstone.call, &frame, &[(Tombstone::KEY, &key)]));
+        match (made, expectation) {
+            (Err(refusal), _) => self.check_refusal(at, expectation.refused(), &refusal),
+            (Ok(_), Expectation::Skipped) => self.differs(at, "the consumer takes tombstones"),
+            (Ok(_), Expectation::Refused(_)) => self.differs(at, "the request can be made"),
+            (Ok(request), Expectation::Request { with, body }) => {
+                self.check_request(&tombstone.call, at, &request, *with, *body);
+            }
+        }
     }
 
     fn read_consumer<'n>(&'n self, node: &'n Node) -> Option<(Option<String>, Written<'n>)> {
         let mut fields = Fields::of(self.file, node, "a consumer's case")?;
         let purpose = fields.required("purpose", text);
-        let event = fields.required_node("event");
+        let given = fields.variant(&["event", "tombstone"]).map(|(name, node)| match name {
+            "tombstone" => Given::Tombstone(node),
+            _ => Given::Event(node),
+        });
         let look_up = fields.optional("look_up", named(|_, node, _: &str| Some(node))).unwrap_or_default();
         let look_up = look_up.into_iter().collect();
         let expect = fields.required_node("expect").and_then(|node| Some((node, self.read_expectation(node)?)));
         let response = fields.node("response");
         let emits = fields.node("emits").and_then(|node| self.read_emits(node));
         fields.finish();
-        Some((purpose, Written { event, look_up, expect, response, emits }))
+        Some((purpose, Written { given, look_up, expect, response, emits }))
     }
 
     fn read_expectation<'n>(&'n self, node: &'n Node) -> Option<Expectation<'n>> {
@@ -152,25 +201,18 @@ impl Case<'_> {
             let message = format!("the case does not say what look-up `{}` answers", missing.name);
             return self.file.error("case/look-up", at.span, message, help);
         }
-        match (request(consumer, &frame, &names), expectation) {
+        match (request(&consumer.call, &frame, &names), expectation) {
             (Err(refusal), _) => self.check_refusal(at, expectation.refused(), &refusal),
             (Ok(_), Expectation::Skipped) => {}
             (Ok(_), Expectation::Refused(_)) => self.differs(at, "the request can be made"),
             (Ok(request), Expectation::Request { with, body }) => {
-                self.check_request(consumer, at, &request, *with, *body);
+                self.check_request(&consumer.call, at, &request, *with, *body);
                 self.check_emits(consumer, &frame, &names, written);
             }
         }
     }
 
-    fn check_request(
-        &self,
-        consumer: &Consumer,
-        at: &Node,
-        request: &Request,
-        with: Option<&Node>,
-        body: Option<&Node>,
-    ) {
+    fn check_request(&self, call: &Call, at: &Node, request: &Request, with: Option<&Node>, body: Option<&Node>) {
         match with {
             Some(node) => compare::compare(self.file, &texts(node), &Value::Object(request.with.clone()), "with"),
             None if request.with.is_empty() => {}
@@ -191,7 +233,7 @@ impl Case<'_> {
             None => self.differs(at, &format!("`body` is {value}")),
         }
         // The mapping has proven this or checked it; a body that gets here and breaks the contract is our own mistake.
-        let violations = consumer.call.operation.request.as_ref().map(|r| r.validator.violations(&value));
+        let violations = call.operation.request.as_ref().map(|r| r.validator.violations(&value));
         for violation in violations.iter().flatten() {
             let message = format!("the body breaks the contract at `{}`: {}", violation.pointer, violation.message);
             self.file.error("case/contract", at.span, message, "");
@@ -246,14 +288,14 @@ fn concerns(consumer: &Consumer, frame: &Frame<'_>) -> Outcome<bool> {
     }
 }
 
-fn request(consumer: &Consumer, frame: &Frame<'_>, names: &[(&str, &Value)]) -> Outcome<Request> {
+fn request(call: &Call, frame: &Frame<'_>, names: &[(&str, &Value)]) -> Outcome<Request> {
     let mut with = serde_json::Map::new();
-    for (name, expression) in &consumer.call.with {
+    for (name, expression) in &call.with {
         if let Some(text) = expression.text(frame, names)? {
             with.insert(name.clone(), Value::String(text));
         }
     }
-    let body = match &consumer.call.body {
+    let body = match &call.body {
         None => None,
         Some(mapping) => {
             let mut bytes = Vec::new();

@@ -28,6 +28,7 @@ impl Declared<'_> {
         let look_ups: Vec<Option<LookUp>> =
             self.look_ups.iter().flatten().map(|l| l.compile(self.file, &mut compiler)).collect();
         let call = self.call.as_ref().and_then(|call| call.compile(self.file, &mut compiler));
+        let on_tombstone = self.on_tombstone.as_ref().map(|call| call.as_ref()?.compile_tombstone(self.file));
         let emit = self.emit.as_ref().map(|emit| emit.as_ref().and_then(|e| e.compile(&mut compiler, &self)));
         let whole = self.is_whole(matches!(when, Some(None)));
         let unread = self.unread(&compiler);
@@ -39,7 +40,8 @@ impl Declared<'_> {
 
         self.look_ups.as_ref()?;
         let (look_ups, call) = (look_ups.into_iter().collect::<Option<Vec<_>>>()?, call?);
-        let fingerprint = self.fingerprint(&event, &call.operation);
+        let on_tombstone = declared(on_tombstone)?;
+        let fingerprint = self.fingerprint(&event, &call.operation, on_tombstone.as_ref().map(|t| &*t.call.operation));
         let consumer = Consumer {
             name: self.name.to_owned(),
             purpose: self.purpose.clone()?,
@@ -49,6 +51,7 @@ impl Declared<'_> {
             when: declared(when)?,
             look_ups,
             call,
+            on_tombstone,
             emit: declared(emit)?,
             deliver: self.deliver.clone(),
             fingerprint,
@@ -78,23 +81,23 @@ impl Declared<'_> {
             None => true,
             Some(emit) => emit.as_ref().is_some_and(|emit| emit.event.is_some()),
         };
-        look_ups && call && emit && !filter_is_broken
+        let on_tombstone = match &self.on_tombstone {
+            None => true,
+            Some(call) => call.as_ref().is_some_and(|call| call.target.is_some()),
+        };
+        look_ups && call && on_tombstone && emit && !filter_is_broken
     }
 
     /// A hash of all that decides the bytes of a request, made so that no two definitions can run together in it.
-    fn fingerprint(&self, event: &Event, operation: &Operation) -> u64 {
+    fn fingerprint(&self, event: &Event, operation: &Operation, on_tombstone: Option<&Operation>) -> u64 {
         let mut hash = Sha256::new();
         hash.update(LANGUAGE.to_be_bytes());
         self.sources.iter().for_each(|node| hash_node(node, &mut hash));
         hash_text(&event.schema.text, &mut hash);
-        hash_text(&operation.method, &mut hash);
-        hash_text(&operation.path, &mut hash);
-        for parameter in &operation.parameters {
-            hash_text(&parameter.name, &mut hash);
-            hash_text(&format!("{:?} {}", parameter.place, parameter.required), &mut hash);
+        hash_operation(operation, &mut hash);
+        if let Some(operation) = on_tombstone {
+            hash_operation(operation, &mut hash);
         }
-        let request = operation.request.as_ref().map(|r| r.validator.schema.to_string());
-        hash_text(&request.unwrap_or_default(), &mut hash);
         let hash: [u8; 32] = hash.finalize().into();
         let [a, b, c, d, e, f, g, h, ..] = hash;
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
@@ -124,7 +127,7 @@ impl DeclaredLookUp<'_> {
 }
 
 impl DeclaredCall<'_> {
-    fn compile(&self, file: &DefinitionFile<'_>, compiler: &mut Compiler) -> Option<Call> {
+    pub(super) fn compile(&self, file: &DefinitionFile<'_>, compiler: &mut Compiler) -> Option<Call> {
         let target = self.target.as_ref()?;
         self.warn_of_repeats(file, target);
         self.check_if_match(file, target);
@@ -233,6 +236,17 @@ pub(crate) fn declared<T>(compiled: Option<Option<T>>) -> Option<Option<T>> {
         Some(None) => None,
         Some(Some(value)) => Some(Some(value)),
     }
+}
+
+fn hash_operation(operation: &Operation, hash: &mut Sha256) {
+    hash_text(&operation.method, hash);
+    hash_text(&operation.path, hash);
+    for parameter in &operation.parameters {
+        hash_text(&parameter.name, hash);
+        hash_text(&format!("{:?} {}", parameter.place, parameter.required), hash);
+    }
+    let request = operation.request.as_ref().map(|r| r.validator.schema.to_string());
+    hash_text(&request.unwrap_or_default(), hash);
 }
 
 fn hash_node(node: &Node, hash: &mut Sha256) {

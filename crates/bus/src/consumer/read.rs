@@ -27,6 +27,8 @@ pub(super) struct Declared<'a> {
     pub tables: Option<&'a Node>,
     pub call: Option<DeclaredCall<'a>>,
     /// `Some(None)` where it is declared and could not be read.
+    pub on_tombstone: Option<Option<DeclaredCall<'a>>>,
+    /// `Some(None)` where it is declared and could not be read.
     pub emit: Option<Option<DeclaredEmit<'a>>>,
     pub deliver: Deliver,
     /// What decides the bytes of a request, for the fingerprint.
@@ -94,11 +96,29 @@ impl<'a> Declared<'a> {
         let call_at = fields.key("call");
         let call_node = fields.required_node("call");
         let call = call_node.and_then(|node| DeclaredCall::read(file, node, call_at, all));
+        let tombstone_at = fields.key("on_tombstone");
+        let tombstone_node = fields.node("on_tombstone");
+        let system = call.as_ref().and_then(|call| call.target.as_ref()).map(|target| &target.system);
+        let on_tombstone = tombstone_node.map(|node| DeclaredCall::read_tombstone(file, node, tombstone_at, system));
         let emit = fields.node("emit").map(|node| DeclaredEmit::read(file, node, all));
         let deliver = fields.optional("deliver", Deliver::read).unwrap_or_default();
         fields.finish();
-        let sources = [look_up_node, tables, call_node].into_iter().flatten().collect();
-        Some(Self { file, name, purpose, owner, event, when, look_ups, tables, call, emit, deliver, sources })
+        let sources = [look_up_node, tables, call_node, tombstone_node].into_iter().flatten().collect();
+        Some(Self {
+            file,
+            name,
+            purpose,
+            owner,
+            event,
+            when,
+            look_ups,
+            tables,
+            call,
+            on_tombstone,
+            emit,
+            deliver,
+            sources,
+        })
     }
 }
 
@@ -136,6 +156,20 @@ impl<'a> DeclaredCall<'a> {
         fields.finish();
         Some(Self { target, body, body_at, residual, at })
     }
+
+    /// The call of a tombstone, which goes to the system of the consumer's own call; nothing, where that is not known.
+    fn read_tombstone(
+        file: &'a DefinitionFile<'a>,
+        node: &'a Node,
+        at: Span,
+        system: Option<&Arc<System>>,
+    ) -> Option<Self> {
+        let mut fields = Fields::of(file, node, "`on_tombstone`")?;
+        let target = Target::of(&mut fields, file, system.cloned());
+        let (body, body_at, residual) = (fields.node("body"), fields.key("body"), fields.node("residual"));
+        fields.finish();
+        Some(Self { target, body, body_at, residual, at })
+    }
 }
 
 impl<'a> DeclaredEmit<'a> {
@@ -155,6 +189,11 @@ impl<'a> DeclaredEmit<'a> {
 impl<'a> Target<'a> {
     fn read(fields: &mut Fields<'a>, file: &'a DefinitionFile<'a>, all: &Everything) -> Option<Self> {
         let system = fields.required("system", |file, node| all.systems.named(file, node));
+        Self::of(fields, file, system)
+    }
+
+    /// An operation of this system, and its parameters.
+    fn of(fields: &mut Fields<'a>, file: &'a DefinitionFile<'a>, system: Option<Arc<System>>) -> Option<Self> {
         let operation_node = fields.required_node("operation");
         let with = fields.optional("with", named(|_, node, _: &str| Some(node))).unwrap_or_default();
         let (system, node) = (system?, operation_node?);

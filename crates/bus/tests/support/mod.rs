@@ -9,6 +9,7 @@ use tieline_bus::{Bus, Environment, Loaded};
 use tieline_mapping::Severity;
 
 /// What a test does to a copy of the good bus.
+#[derive(Clone, Copy)]
 pub enum Edit<'a> {
     /// Replaces a snippet that is there once.
     Replace(&'a str, &'a str, &'a str),

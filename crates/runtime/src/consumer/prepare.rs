@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use serde_json::Value;
-use tieline_bus::{Consumer, LookUp};
+use tieline_bus::{Call, Consumer, LookUp, Tombstone};
 use tieline_delivery::{Answer, AttemptLog, Reason};
 use tieline_mapping::{Bounds, Expression, Frame, Names, Reader, RunError};
-use tieline_schema::cloudevents::Attributes;
+use tieline_schema::cloudevents::{Attributes, AttributesError};
 use tieline_schema::wire::{SchemaRef, VALUE_SCHEMA_HEADER, split};
 
 use super::Wiring;
@@ -21,6 +21,9 @@ use crate::system::{Effect, Sent};
 
 /// What one record may hold: as much as a Kafka record of the usual 1 MiB can say in earnest.
 pub(crate) const BOUNDS: Bounds = Bounds { items_max: 100_000, depth_max: 64, output_bytes_max: 4 << 20 };
+
+/// The type that a tombstone has which says none.
+const TOMBSTONE: &str = "tieline.tombstone";
 
 /// A record on its way through a consumer. The core hands it about untouched.
 #[derive(Debug)]
@@ -58,6 +61,14 @@ impl PreparedCall {
     }
 }
 
+/// What a record is to a consumer that it concerns.
+enum Wanted<'d> {
+    /// An event, as a datum of this schema.
+    Event(SchemaRef, &'d [u8]),
+    /// That the thing of its key is gone.
+    Tombstone(&'d Tombstone),
+}
+
 /// What came of preparing a record.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -93,7 +104,7 @@ impl Delivered {
         let delivered = Self { redriven: parked.redriven, effect: Effect::of(parked.sent), ..Self::new(record) };
         if let Some(request) = &parked.request {
             delivered.keep_request(PreparedCall::stored(request));
-            if let Ok(attributes) = Attributes::from_headers(delivered.record.headers.iter()) {
+            if let Ok(attributes) = attributes_of(&delivered.record) {
                 let _ = delivered.attributes.set(attributes);
             }
         }
@@ -135,6 +146,11 @@ impl Delivered {
     /// The event's attributes, once the record has been looked at.
     pub fn attributes(&self) -> Option<&Attributes> {
         self.attributes.get()
+    }
+
+    /// Whether it says that the thing of its key is gone.
+    pub fn is_tombstone(&self) -> bool {
+        self.record.value.is_none()
     }
 
     pub fn key_text(&self) -> String {
@@ -182,6 +198,14 @@ impl Preparer {
         Self { wiring, consumer, readers: RwLock::new(HashMap::new()) }
     }
 
+    /// The call that a record makes. Nothing for a tombstone, where the definition no longer says what one means.
+    pub fn call(&self, delivered: &Delivered) -> Option<&Call> {
+        if delivered.is_tombstone() {
+            return self.consumer.on_tombstone.as_ref().map(|tombstone| &tombstone.call);
+        }
+        Some(&self.consumer.call)
+    }
+
     pub async fn prepare(&self, delivered: &Delivered) -> Step {
         match self.try_prepare(delivered).await {
             Ok(step) | Err(step) => step,
@@ -201,7 +225,11 @@ impl Preparer {
     }
 
     async fn try_prepare(&self, delivered: &Delivered) -> Result<Step, Step> {
-        let Some((schema, datum)) = self.wanted(delivered)? else { return Ok(Step::Skip) };
+        let (schema, datum) = match self.wanted(delivered)? {
+            None => return Ok(Step::Skip),
+            Some(Wanted::Tombstone(tombstone)) => return bury(tombstone, delivered).map(Step::Call),
+            Some(Wanted::Event(schema, datum)) => (schema, datum),
+        };
         let reader = self.reader(schema).await?;
         let Some(frame) = self.frame(&reader, datum)? else { return Ok(Step::Skip) };
         let looked_up = self.look_up(delivered, &frame).await?;
@@ -209,27 +237,36 @@ impl Preparer {
     }
 
     fn try_at_once(&self, delivered: &Delivered) -> Result<Option<Step>, Step> {
-        let Some((schema, datum)) = self.wanted(delivered)? else { return Ok(Some(Step::Skip)) };
+        let (schema, datum) = match self.wanted(delivered)? {
+            None => return Ok(Some(Step::Skip)),
+            Some(Wanted::Tombstone(tombstone)) => return bury(tombstone, delivered).map(|call| Some(Step::Call(call))),
+            Some(Wanted::Event(schema, datum)) => (schema, datum),
+        };
         let Some(reader) = self.known_reader(schema) else { return Ok(None) };
         let Some(frame) = self.frame(&reader, datum)? else { return Ok(Some(Step::Skip)) };
         self.map(&frame, Vec::new()).map(|call| Some(Step::Call(call)))
     }
 
-    /// The schema and the datum of an event that this consumer subscribes to; neither another type of the same topic nor
-    /// a tombstone is one.
-    fn wanted<'d>(&self, delivered: &'d Delivered) -> Result<Option<(SchemaRef, &'d [u8])>, Step> {
+    /// What a record is to this consumer: nothing, where it is another type of the same topic, or a tombstone and the
+    /// definition does not say what that means.
+    fn wanted<'d>(&'d self, delivered: &'d Delivered) -> Result<Option<Wanted<'d>>, Step> {
         let record = &delivered.record;
         let attributes = match delivered.attributes.get() {
             Some(attributes) => attributes,
             None => {
-                let read = Attributes::from_headers(record.headers.iter()).map_err(|e| undecodable(&e))?;
+                let read = attributes_of(record).map_err(|e| undecodable(&e))?;
                 delivered.attributes.get_or_init(|| read)
             }
         };
-        let (true, Some(value)) = (attributes.ty == self.consumer.event.name, record.value.as_deref()) else {
-            return Ok(None);
-        };
-        split(value, record.headers.last(VALUE_SCHEMA_HEADER)).map(Some).map_err(|e| undecodable(&e))
+        let ours = attributes.ty == self.consumer.event.name || attributes.ty == TOMBSTONE;
+        match (ours, record.value.as_deref()) {
+            (false, _) => Ok(None),
+            (true, None) => Ok(self.consumer.on_tombstone.as_ref().map(Wanted::Tombstone)),
+            (true, Some(value)) => match split(value, record.headers.last(VALUE_SCHEMA_HEADER)) {
+                Ok((schema, datum)) => Ok(Some(Wanted::Event(schema, datum))),
+                Err(error) => Err(undecodable(&error)),
+            },
+        }
     }
 
     /// The datum as this consumer reads it, unless its own `when` passes it by.
@@ -299,19 +336,59 @@ impl Preparer {
     }
 
     fn map(&self, frame: &Frame<'_>, looked_up: Vec<(String, Arc<Value>)>) -> Result<PreparedCall, Step> {
-        let names = names(&looked_up);
-        let call = &self.consumer.call;
-        let parameters = parameters(&call.with, frame, &names)?;
-        let body = match &call.body {
-            Some(mapping) => {
-                let mut body = Vec::with_capacity(512);
-                mapping.write(frame, &names, &BOUNDS, &mut body).map_err(|e| unmappable("body", &e))?;
-                Some(body.into())
-            }
-            None => None,
-        };
-        Ok(PreparedCall { parameters, body, looked_up })
+        let call = written(&self.consumer.call, frame, &names(&looked_up))?;
+        Ok(PreparedCall { looked_up, ..call })
     }
+}
+
+/// The attributes of a record. Whatever only says that a thing is gone (a change capture, a producer of another team) writes
+/// tombstones without any: then the record's place names it, which no redelivery, redrive or replay changes.
+fn attributes_of(record: &Record) -> Result<Attributes, AttributesError> {
+    let is_bare = record.value.is_none() && !record.headers.iter().any(|(name, _)| name.starts_with("ce_"));
+    if !is_bare {
+        return Attributes::from_headers(record.headers.iter());
+    }
+    Ok(Attributes {
+        id: format!("{}-{}", record.partition, record.offset),
+        source: format!("/{}", record.topic),
+        ty: TOMBSTONE.to_owned(),
+        time_ms: record.timestamp_ms,
+        subject: None,
+        causation_id: None,
+        traceparent: None,
+        tracestate: None,
+    })
+}
+
+/// The request of a tombstone, made of its key alone.
+fn bury(tombstone: &Tombstone, delivered: &Delivered) -> Result<PreparedCall, Step> {
+    let key = delivered.record.key.as_deref().map(str::from_utf8);
+    let key = match key {
+        Some(Ok(key)) => Value::String(key.to_owned()),
+        Some(Err(_)) => {
+            return Err(Step::Refused(reason("undecodable", "the key of a tombstone is no text".to_owned())));
+        }
+        None => {
+            let detail = "a record without key and value says nothing of anything".to_owned();
+            return Err(Step::Refused(reason("undecodable", detail)));
+        }
+    };
+    let frame = tombstone.frame().map_err(|e| unmappable("on_tombstone", &e))?;
+    written(&tombstone.call, &frame, &[(Tombstone::KEY, &key)])
+}
+
+/// The request of a call.
+fn written(call: &Call, frame: &Frame<'_>, names: Names<'_>) -> Result<PreparedCall, Step> {
+    let parameters = parameters(&call.with, frame, names)?;
+    let body = match &call.body {
+        Some(mapping) => {
+            let mut body = Vec::with_capacity(512);
+            mapping.write(frame, names, &BOUNDS, &mut body).map_err(|e| unmappable("body", &e))?;
+            Some(body.into())
+        }
+        None => None,
+    };
+    Ok(PreparedCall { parameters, body, looked_up: Vec::new() })
 }
 
 /// The values of an operation's parameters. One that is null is left out: it is optional, or the definition would not have

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tieline_bus::Call;
 use tieline_delivery::{Answer, AttemptLog};
 use tieline_schema::cloudevents::Attributes;
 use uuid::Uuid;
@@ -32,23 +33,30 @@ impl Sender {
             let lost = reason("internal", "the prepared request is gone; it is made again".to_owned());
             return (Answer::NotApplied(lost), log("the prepared request is gone"));
         };
-        let key = self.cause("call", attributes, delivered.effect.round()).key();
+        let Some(call) = self.preparer.call(delivered) else { return unknown_tombstone() };
+        // Not the name of the call of an event: a tombstone may come under the id of one.
+        let what = if delivered.is_tombstone() { "tombstone" } else { "call" };
+        let key = self.cause(what, attributes, delivered.effect.round()).key();
+        let reads_response = self.follows(delivered);
+        let request = Request { reads_response, ..request(call, &prepared, attributes, key) };
         let started = Instant::now();
-        let Attempted { answer, log, came } =
-            self.system.once(self.request(&prepared, attributes, key), &delivered.effect, maybe_applied).await;
+        let mut attempted = self.system.once(request, &delivered.effect, maybe_applied).await;
+        if self.is_gone(delivered, &attempted) {
+            attempted.answer = Answer::Applied;
+        }
         let took = started.elapsed();
         self.metrics.call_seconds.observe(took.as_secs_f64());
-        self.tell_called(delivered, attributes, attempt, &answer, &log, took);
+        self.tell_called((delivered, attributes, call), attempt, &attempted, took);
 
-        let answer = match answer {
-            Answer::Applied if self.follow_up_schema.is_some() => {
+        let answer = match attempted.answer {
+            Answer::Applied if reads_response => {
                 // Boxed, since it would make the future of each call larger.
-                Box::pin(self.follow_up(delivered, attributes, &prepared, came)).await
+                Box::pin(self.follow_up(delivered, attributes, &prepared, attempted.came)).await
             }
             other => other,
         };
         self.observe(attributes, &answer);
-        (answer, log)
+        (answer, attempted.log)
     }
 
     /// What an effect of this event comes from: the call, or the follow-up event, which has no rounds.
@@ -57,16 +65,27 @@ impl Sender {
         Cause { bus, consumer, call, source: &attributes.source, id: &attributes.id, round }
     }
 
-    fn request(&self, prepared: &PreparedCall, attributes: &Attributes, key: Uuid) -> Request {
-        Request {
-            operation: Arc::clone(&self.preparer.consumer.call.operation),
-            parameters: prepared.parameters.clone(),
-            body: prepared.body.clone(),
-            idempotency_key: Some(key),
-            traceparent: Some(trace::child_of(attributes.traceparent.as_deref())),
-            headers: Vec::new(),
-            reads_response: self.preparer.consumer.emit.is_some(),
-        }
+    /// Whether an event follows from the effect of a record. From that of a tombstone none does: it has no value that it
+    /// could be made of.
+    fn follows(&self, delivered: &Delivered) -> bool {
+        self.follow_up_schema.is_some() && !delivered.is_tombstone()
+    }
+
+    /// Whether this is the answer to a tombstone whose thing is not there: it has what it wants.
+    fn is_gone(&self, delivered: &Delivered, attempted: &Attempted) -> bool {
+        let said = match &attempted.answer {
+            Answer::AbsentOrForbidden(_) | Answer::Refused(_) => attempted.log.status,
+            Answer::Applied
+            | Answer::AppliedUnreadable(_)
+            | Answer::Conflict(_)
+            | Answer::NotApplied(_)
+            | Answer::Unknown(_)
+            | Answer::Throttled { .. }
+            | Answer::Credential(_)
+            | Answer::Misconfigured(_) => None,
+        };
+        let tombstone = self.preparer.consumer.on_tombstone.as_ref().filter(|_| delivered.is_tombstone());
+        said.zip(tombstone).is_some_and(|(status, tombstone)| tombstone.is_met_by(status))
     }
 
     fn observe(&self, attributes: &Attributes, answer: &Answer) {
@@ -80,11 +99,9 @@ impl Sender {
 
     fn tell_called(
         &self,
-        delivered: &Delivered,
-        attributes: &Attributes,
+        (delivered, attributes, call): (&Delivered, &Attributes, &Call),
         attempt: u32,
-        answer: &Answer,
-        log: &AttemptLog,
+        Attempted { answer, log, .. }: &Attempted,
         took: Duration,
     ) {
         let consumer = &self.preparer.consumer;
@@ -99,7 +116,7 @@ impl Sender {
             "called"
         );
         self.tell(delivered, || What::Called {
-            operation: format!("{}.{}", consumer.call.system.name, consumer.call.operation.id),
+            operation: format!("{}.{}", call.system.name, call.operation.id),
             attempt,
             answer: answer_label,
             status: log.status,
@@ -111,6 +128,25 @@ impl Sender {
     pub(super) fn tell(&self, delivered: &Delivered, what: impl FnOnce() -> What) {
         tell(&self.preparer, delivered, what);
     }
+}
+
+fn request(call: &Call, prepared: &PreparedCall, attributes: &Attributes, key: Uuid) -> Request {
+    Request {
+        operation: Arc::clone(&call.operation),
+        parameters: prepared.parameters.clone(),
+        body: prepared.body.clone(),
+        idempotency_key: Some(key),
+        traceparent: Some(trace::child_of(attributes.traceparent.as_deref())),
+        headers: Vec::new(),
+        reads_response: false,
+    }
+}
+
+/// A tombstone that may have been carried out comes back after its `on_tombstone` is gone: there is no call to make again.
+fn unknown_tombstone() -> (Answer, AttemptLog) {
+    let detail =
+        "an attempt of this tombstone may have been applied, and the definition has no `on_tombstone` any more";
+    (Answer::Refused(reason("outcome-unknown", detail.to_owned())), log("nothing was sent"))
 }
 
 /// Tells whoever listens what happened to a record.

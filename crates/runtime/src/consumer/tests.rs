@@ -48,6 +48,11 @@ paths:
       responses: { "200": { description: Those., content: { application/json: { schema: { type: object, required: [found],
         properties: { found: { type: array, items: {
           type: object, required: [id, ref], properties: { id: { type: string }, ref: { type: string } } } } } } } } } }
+  /projects/{id}:
+    delete:
+      operationId: deleteProject
+      parameters: [{ name: id, in: path, required: true, schema: { type: string } }]
+      responses: { "204": { description: Gone. } }
 "#;
 
 const SYSTEM: &str = "purpose: It plans.\nowner: a@example.com\nbase_url: http://127.0.0.1:1\ncontract: openapi.yaml
@@ -64,6 +69,7 @@ idempotency:
 const CONSUMER: &str = "purpose: It does.\nowner: a@example.com\nsubscribe: crm.deal_won
 look_up: { manager: { system: erp, operation: getUser, with: { id: .owner }, keep: 10m } }
 call: { system: erp, operation: createProject, body: { ref: .deal, manager: $manager.name } }
+on_tombstone: { operation: deleteProject, with: { id: $key } }
 emit: { event: erp.project_made, key: .deal, payload: { project: $response.id } }
 deliver: { patience: 300ms }
 ";
@@ -104,8 +110,15 @@ struct Line {
 
 impl Line {
     async fn new() -> Self {
+        Self::with_consumer(CONSUMER).await
+    }
+
+    async fn with_consumer(consumer: &str) -> Self {
         let registry = Registry::start(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-        let seed = BTreeMap::from([("/users".to_owned(), vec![json!({ "id": "u-1", "name": "Ada" })])]);
+        let seed = BTreeMap::from([
+            ("/users".to_owned(), vec![json!({ "id": "u-1", "name": "Ada" })]),
+            ("/projects".to_owned(), vec![json!({ "id": "D-1", "ref": "D-1", "manager": "Ada" })]),
+        ]);
         let dir = tempfile::TempDir::new().unwrap();
         let write = |path: &str, text: &str| {
             std::fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
@@ -114,7 +127,7 @@ impl Line {
         write("tieline.yaml", "bus: shop\nlanguage: 1\nkafka: { brokers: x }\nregistry: { url: \"${REGISTRY}\" }\n");
         write("systems/erp/openapi.yaml", CONTRACT);
         write("systems/erp/system.yaml", SYSTEM);
-        write("consumers/plan/consumer.yaml", CONSUMER);
+        write("consumers/plan/consumer.yaml", consumer);
         write("schemas/crm.deal_won.avsc", &schema("crm", "deal_won", &["deal", "owner"]).to_string());
         write("schemas/erp.project_made.avsc", &schema("erp", "project_made", &["project"]).to_string());
         let places = |erp: String| Places { registry: registry.url(), erp };
@@ -173,6 +186,26 @@ impl Line {
         })
     }
 
+    /// A record with this key and no value, nor any header that tells of it.
+    fn tombstone(&self, key: Option<&[u8]>, offset: i64) -> Delivered {
+        Delivered::new(Record {
+            topic: self.preparer.consumer.event.topic.as_str().into(),
+            partition: 0,
+            offset,
+            timestamp_ms: None,
+            key: key.map(Into::into),
+            value: None,
+            headers: std::iter::empty().collect(),
+        })
+    }
+
+    /// What a tombstone comes to.
+    async fn bury(&self, delivered: &Delivered, maybe_applied: bool) -> Answer {
+        let Step::Call(call) = self.preparer.prepare(delivered).await else { panic!("it has no request") };
+        delivered.keep_request(call);
+        self.sender.send(delivered, 1, maybe_applied).await.0
+    }
+
     /// Prepares until that means something else than to try again.
     async fn prepare(&self, delivered: &Delivered) -> Step {
         let begun = Instant::now();
@@ -227,4 +260,55 @@ async fn what_follows_from_an_effect_is_made_of_what_a_look_up_finds() {
         followed |= matches!(happening.what, What::Followed { .. });
     }
     assert!(followed, "the follow-up event was not published");
+}
+
+#[tokio::test]
+async fn a_tombstone_deletes_what_has_its_key_and_nothing_follows() {
+    let line = Line::new().await;
+    let mut happenings = line.preparer.wiring.happenings.listen();
+    let gone = line.tombstone(Some(b"D-1"), 7);
+    assert_eq!(line.bury(&gone, false).await, Answer::Applied);
+    let arrivals = line.systems.journal();
+    let [deleted] = &arrivals[..] else { panic!("{arrivals:?}") };
+    assert_eq!((&*deleted.method, &*deleted.path, deleted.status), ("DELETE", "/projects/D-1", 204));
+    assert_eq!(gone.event_id(), Some("0-7"), "the place names it");
+
+    // Its answer was lost, and it is made again: what is not there is what it wants.
+    assert_eq!(line.bury(&gone, true).await, Answer::Applied);
+    assert_eq!(line.systems.journal().last().unwrap().status, 404);
+    // Only that is.
+    line.systems.fault("erp", Fault { status: Some(403), ..Fault::default() });
+    let forbidden = line.bury(&gone, true).await;
+    assert!(matches!(forbidden, Answer::AbsentOrForbidden(_)), "{forbidden:?}");
+    while let Ok(happening) = happenings.try_recv() {
+        assert!(!matches!(happening.what, What::Followed { .. }), "an event follows from nothing");
+    }
+}
+
+#[tokio::test]
+async fn a_tombstone_that_says_nothing_of_anything_is_refused() {
+    let line = Line::new().await;
+    for key in [None, Some(&[0xff, 0xfe][..])] {
+        let step = line.preparer.prepare(&line.tombstone(key, 0)).await;
+        assert!(matches!(&step, Step::Refused(why) if why.code == "undecodable"), "{step:?}");
+    }
+    let empty = line.bury(&line.tombstone(Some(b""), 1), false).await;
+    assert!(matches!(&empty, Answer::Refused(why) if why.code == "request"), "{empty:?}");
+    assert!(line.systems.journal().is_empty());
+}
+
+#[tokio::test]
+async fn a_tombstone_without_declaration_is_skipped_and_one_of_another_event_always() {
+    let line =
+        Line::with_consumer(&CONSUMER.replace("on_tombstone: { operation: deleteProject, with: { id: $key } }\n", ""))
+            .await;
+    let step = line.preparer.prepare(&line.tombstone(Some(b"D-1"), 7)).await;
+    assert!(matches!(step, Step::Skip), "{step:?}");
+
+    let line = Line::new().await;
+    let mut others = line.tombstone(Some(b"D-1"), 7).record;
+    let says = [("ce_specversion", "1.0"), ("ce_id", "1"), ("ce_source", "/crm"), ("ce_type", "crm.deal_lost")];
+    others.headers = says.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+    let step = line.preparer.prepare(&Delivered::new(others)).await;
+    assert!(matches!(step, Step::Skip), "{step:?}");
 }
