@@ -65,8 +65,9 @@ impl<R: Clone> Machine<R> {
             }
         }
         let maybe_applied = id.offset < assigned.inherited_ceiling;
-        let parked = self.settings.order == Order::Key
-            && assigned.park.blocks(&ParkLane::of(Order::Key, key.as_ref(), id.offset));
+        let lane = ParkLane::of(Order::Key, key.as_ref(), id.offset);
+        let live = LaneId::of(Order::Key, key.as_ref()).is_some_and(|lane| assigned.lanes.contains(&lane));
+        let parked = self.settings.order == Order::Key && assigned.park.blocks(&lane, live);
         if parked {
             if self.window.take(bytes) {
                 self.pauses.extend(self.partitions.keys());

@@ -46,6 +46,8 @@ pub(crate) struct Entry<R> {
     pub(crate) mapped_otherwise: bool,
     /// The shell has a request for it.
     pub(crate) has_request: bool,
+    /// How many calls had been applied in all when the attempt that is under way began.
+    pub(crate) applied_at_start: u64,
     /// It was prepared at least once, and may end from now on.
     pub(crate) begun: bool,
     pub(crate) failing: Option<Box<Failing>>,
@@ -106,6 +108,7 @@ impl<R> Entry<R> {
             maybe_applied,
             mapped_otherwise: false,
             has_request: false,
+            applied_at_start: 0,
             begun: false,
             failing: None,
             attempts: Vec::new(),
@@ -134,9 +137,11 @@ impl<R> Entry<R> {
 
     /// For how long it has failed, with the time in which it was parked.
     pub(crate) fn failing_for(&self, now: Time) -> Duration {
-        match (&self.before, &self.failing) {
+        let before = self.before.filter(|before| !before.state.failing_for.is_zero());
+        match (before, &self.failing) {
             (Some(before), _) => before.state.failing_for + now.since(before.at),
-            (None, Some(failing)) => now.since(failing.since),
+            // Nothing would say that it has not failed.
+            (None, Some(failing)) => now.since(failing.since).max(Duration::from_millis(1)),
             (None, None) => Duration::ZERO,
         }
     }

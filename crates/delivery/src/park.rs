@@ -40,8 +40,10 @@ struct Parked {
     retry_at: Time,
     /// How many calls had been applied in all when the first one was parked.
     applied_before: u64,
-    /// How many of its records are not durable yet as they stand here.
-    unwritten: usize,
+    /// Its records, and dead letters before them, that are not durable yet as they stand here, and how often.
+    unwritten: BTreeMap<i64, usize>,
+    /// The dead letter that held the lane and was given up, which is not durable yet.
+    let_go: Option<i64>,
     /// An earlier owner may have tried what is below this.
     unknown_below: i64,
     /// Somebody has paused its key.
@@ -53,12 +55,19 @@ struct Parked {
 impl Parked {
     fn next(&self, supersedes: bool) -> Option<(Time, i64)> {
         let held = self.held.is_some() && !supersedes;
-        let may = self.recalled.is_none() && !held && self.unwritten == 0 && !self.live && !self.paused;
-        self.offsets.first().filter(|_| may).map(|offset| (self.retry_at, *offset))
+        let may = self.recalled.is_none() && !held && !self.live && !self.paused;
+        let first = self.offsets.first().filter(|_| may)?;
+        // What comes behind it is not waited for: a key with much traffic would never come up.
+        let durable = self.unwritten.first_key_value().is_none_or(|(unwritten, _)| unwritten > first);
+        durable.then_some((self.retry_at, *first))
     }
 
     fn is_over(&self) -> bool {
-        self.offsets.is_empty() && self.recalled.is_none() && self.held.is_none() && self.unwritten == 0 && !self.paused
+        self.offsets.is_empty()
+            && self.recalled.is_none()
+            && self.held.is_none()
+            && self.unwritten.is_empty()
+            && !self.paused
     }
 }
 
@@ -117,10 +126,16 @@ impl Park {
 
     /// Lets a lane go that this dead letter holds. It goes on when [`Park::written`] says that this is durable.
     pub(crate) fn unhold(&mut self, lane: ParkLane, dead: i64, now: Time) {
+        let goes_on = self.supersedes;
         self.change(lane, |lane| {
-            lane.unwritten += 1;
+            if goes_on {
+                lane.held = lane.held.filter(|held| *held != dead);
+                return; // It goes on already: nothing waits for this.
+            }
+            *lane.unwritten.entry(dead).or_default() += 1;
             if lane.held == Some(dead) {
                 lane.held = None;
+                lane.let_go = Some(dead);
                 lane.retry_at = now;
             }
         });
@@ -137,13 +152,21 @@ impl Park {
                 lane.applied_before = applied;
             }
             lane.offsets.insert(offset);
-            lane.unwritten += 1;
+            *lane.unwritten.entry(offset).or_default() += 1;
         });
     }
 
     /// A record that was put, or has ended, is durable so.
-    pub(crate) fn written(&mut self, lane: ParkLane) {
-        self.change(lane, |lane| lane.unwritten = lane.unwritten.saturating_sub(1));
+    pub(crate) fn written(&mut self, lane: ParkLane, offset: i64) {
+        self.change(lane, |lane| {
+            if let Some(times) = lane.unwritten.get_mut(&offset) {
+                *times -= 1;
+                if *times == 0 {
+                    lane.unwritten.remove(&offset);
+                    lane.let_go = lane.let_go.filter(|dead| *dead != offset);
+                }
+            }
+        });
     }
 
     /// The first record that may come up by now is asked for.
@@ -178,7 +201,9 @@ impl Park {
     pub(crate) fn end(&mut self, lane: ParkLane, offset: i64, now: Time, durable: bool) {
         self.recalled.remove(&offset);
         self.change(lane, |lane| {
-            lane.unwritten += usize::from(durable);
+            if durable {
+                *lane.unwritten.entry(offset).or_default() += 1;
+            }
             if lane.recalled == Some(offset) {
                 lane.recalled = None;
                 lane.retry_at = now;
@@ -193,12 +218,13 @@ impl Park {
         }
     }
 
-    /// Whether a live record of this lane has to be parked behind what is there.
-    pub(crate) fn blocks(&self, lane: &ParkLane) -> bool {
+    /// Whether a live record of this lane has to be parked behind what is there. `live` says whether others are under way:
+    /// behind those it waits, even if its key is paused.
+    pub(crate) fn blocks(&self, lane: &ParkLane, live: bool) -> bool {
         self.lanes.get(lane).is_some_and(|parked| {
-            let held = parked.held.is_some() && !self.supersedes;
+            let held = (parked.held.is_some() && !self.supersedes) || parked.let_go.is_some();
             let awaited = parked.recalled.is_some() && !parked.arrived;
-            !parked.offsets.is_empty() || held || parked.paused || awaited
+            !parked.offsets.is_empty() || held || (parked.paused && !live) || awaited
         })
     }
 
@@ -313,15 +339,15 @@ mod tests {
         park.put(lane(), 3, at(60), 0);
         park.put(lane(), 7, at(0), 0);
         assert_eq!(park.recall(at(100)), None); // not durable yet
-        park.written(lane());
-        park.written(lane());
+        park.written(lane(), 3);
+        park.written(lane(), 7);
         assert_eq!((park.recall(at(59)), park.recall(at(60)), park.recall(at(60))), (None, Some(3), None));
-        assert!(park.blocks(&lane()));
+        assert!(park.blocks(&lane(), false));
         park.end(lane(), 3, at(61), false);
         assert_eq!(park.recall(at(61)), Some(7));
-        assert!(park.blocks(&lane())); // it is on its way
+        assert!(park.blocks(&lane(), false)); // it is on its way
         park.arrived(&lane());
-        assert!(!park.blocks(&lane())); // what comes now waits for it in memory
+        assert!(!park.blocks(&lane(), false)); // what comes now waits for it in memory
         park.end(lane(), 7, at(62), false);
         assert_eq!((park.lanes(), park.records(), park.next_at()), (0, 0, None));
     }
@@ -331,11 +357,11 @@ mod tests {
         let mut park = Park::default();
         park.hold(lane(), 3);
         park.put(lane(), 7, at(0), 0);
-        park.written(lane());
+        park.written(lane(), 7);
         assert_eq!(park.recall(at(100)), None);
         park.put(lane(), 3, at(0), 0);
         assert_eq!(park.recall(at(100)), None);
-        park.written(lane());
+        park.written(lane(), 3);
         assert_eq!((park.recall(at(100)), park.held()), (Some(3), 0));
     }
 
@@ -344,10 +370,10 @@ mod tests {
         let mut park = Park::default();
         park.hold(lane(), 3);
         park.put(lane(), 7, at(0), 0);
-        park.written(lane());
+        park.written(lane(), 7);
         park.unhold(lane(), 3, at(1));
         assert_eq!(park.recall(at(100)), None);
-        park.written(lane());
+        park.written(lane(), 3);
         assert_eq!(park.recall(at(100)), Some(7));
     }
 
@@ -370,7 +396,7 @@ mod tests {
     fn live_records_of_the_key_come_first() {
         let mut park = Park::default();
         park.put(lane(), 3, at(0), 0);
-        park.written(lane());
+        park.written(lane(), 3);
         park.note_live(&lane(), true);
         assert_eq!(park.recall(at(1)), None);
         park.note_live(&lane(), false);

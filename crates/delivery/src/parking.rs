@@ -43,6 +43,7 @@ impl<R: Clone> Machine<R> {
                 (Order::Partition, _) if assigned.park.supersedes => {}
                 (Order::Partition, _) => {
                     assigned.held = Some(offset);
+                    assigned.held_before = Some(offset);
                     assigned.lanes.block(LaneId::Whole);
                 }
                 // They were held under another order, and wait for nothing in this one.
@@ -209,9 +210,7 @@ impl<R: Clone> Machine<R> {
         };
         assigned.bytes += bytes;
         assigned.entries.insert(id.offset, entry);
-        if self.window.take(bytes) {
-            self.pauses.extend(self.partitions.keys());
-        }
+        self.take_room(bytes);
         match place {
             Place::Head => self.begin(id.partition, id.offset),
             Place::Behind(before) => self.follow(id, before),
@@ -258,24 +257,34 @@ impl<R: Clone> Machine<R> {
             self.redrive_in_place(id, entry);
             return;
         }
-        self.window.take(bytes);
         let live = LaneId::of(order, entry.key.as_ref()).is_some_and(|lane| assigned.lanes.contains(&lane));
         assigned.park.put(lane.clone(), id.offset, now, applied);
         assigned.park.note_live(&lane, live);
+        self.take_room(bytes);
         self.plan_recalls(id.partition);
         let reason = Reason { code: "redriven".to_owned(), detail: "redriven from the dead letters".to_owned() };
         self.record_final(id, entry, Outcome::Parked { retry_at: now, reason, state });
+    }
+
+    /// Counts a record in the window that is not fetched.
+    fn take_room(&mut self, bytes: usize) {
+        if self.window.take(bytes) {
+            self.pauses.extend(self.partitions.keys());
+        }
     }
 
     /// Where records wait for each other, nothing is parked: the dead letter goes before those that wait behind it.
     fn redrive_in_place(&mut self, id: RecordId, mut entry: Entry<R>) {
         let holds = |assigned: &&mut Assigned<R>| assigned.held == Some(id.offset);
         let Some(assigned) = self.partitions.get_mut(&id.partition).filter(holds) else { return };
-        self.window.take(entry.bytes);
+        let bytes = entry.bytes;
         assigned.held = None;
+        // The hold stays until it has come to its end, so that an owner before us may have sent it.
+        entry.maybe_applied |= assigned.held_before == Some(id.offset);
         entry.successor = assigned.lanes.join_first(LaneId::Whole, id.offset);
-        assigned.bytes += entry.bytes;
+        assigned.bytes += bytes;
         assigned.entries.insert(id.offset, entry);
+        self.take_room(bytes);
         self.pauses.insert(id.partition);
         self.begin(id.partition, id.offset);
     }
@@ -304,7 +313,8 @@ impl<R: Clone> Machine<R> {
         let Some(assigned) = self.partitions.get_mut(&partition) else { return };
         for ended in finals {
             if waits_for_commit(ended) {
-                assigned.park.written(ParkLane::of(order, ended.key.as_ref(), ended.id.offset));
+                let lane = ParkLane::of(order, ended.key.as_ref(), ended.id.offset);
+                assigned.park.written(lane, ended.id.offset);
             }
         }
         let mut go_on = None;
@@ -313,7 +323,7 @@ impl<R: Clone> Machine<R> {
                 continue; // Nothing waits for it.
             }
             if order != Order::Partition {
-                assigned.park.written(ParkLane::of(order, key.as_ref(), id.offset));
+                assigned.park.written(ParkLane::of(order, key.as_ref(), id.offset), id.offset);
             } else if assigned.held.take_if(|dead| *dead == id.offset).is_some() {
                 go_on = assigned.lanes.unblock(&LaneId::Whole);
                 self.pauses.insert(partition);

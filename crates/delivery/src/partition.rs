@@ -65,6 +65,8 @@ pub(crate) struct Assigned<R> {
     pub(crate) unparkable: BTreeSet<i64>,
     /// The dead letter that holds it, where records wait for each other.
     pub(crate) held: Option<i64>,
+    /// The dead letter that held it when it came to us.
+    pub(crate) held_before: Option<i64>,
     /// The metadata has no room.
     pub(crate) cramped: bool,
     /// It does nothing any more, for this reason.
@@ -130,6 +132,7 @@ impl<R> Assigned<R> {
             stuck: BTreeSet::new(),
             unparkable: BTreeSet::new(),
             held: None,
+            held_before: None,
             cramped: false,
             halted: None,
             told: None,
@@ -163,11 +166,14 @@ impl<R> Assigned<R> {
         self.unknown_until = unknown_until;
     }
 
-    /// Whether a dead letter is under way again, or was given up and that is not durable yet.
+    /// Whether a dead letter is under way again, or something has become of it that is not durable yet: who asks does not
+    /// know that.
     pub(crate) fn is_dealt_with(&self, lane: &ParkLane, offset: i64) -> bool {
         let committing = self.committing.iter().flat_map(|committing| &committing.discarded);
         let discarded = self.discarded.iter().chain(committing).any(|discarded| discarded.id.offset == offset);
-        discarded || self.park.contains(lane, offset) || self.entries.contains_key(&offset)
+        let committing = self.committing.iter().flat_map(|committing| &committing.finals);
+        let ended = self.finals.iter().chain(committing).any(|ended| ended.id.offset == offset);
+        discarded || ended || self.park.contains(lane, offset) || self.entries.contains_key(&offset)
     }
 
     pub(crate) fn id(&self, offset: i64) -> RecordId {

@@ -51,7 +51,8 @@ impl<R: Clone> Machine<R> {
         key.is_some_and(|key| self.paused_keys.contains(key))
     }
 
-    /// Parks what waits of a key in a partition. What is under way ends, and is parked then if it has to be tried again.
+    /// Parks what waits of a key in a partition. What is under way ends, and is parked then if it has to be tried again; what
+    /// waits behind it is parked with it, or after it.
     pub(crate) fn pause_lane(&mut self, partition: Partition, key: &Key) {
         let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| assigned.is_working()) else {
             return;
@@ -62,11 +63,8 @@ impl<R: Clone> Machine<R> {
         if let Some(id) = head {
             let Some(entry) = assigned.entries.get_mut(&id.offset) else { return };
             match entry.stage {
-                Stage::Preparing | Stage::InFlight => {
-                    let behind = entry.successor.take();
-                    self.park_behind(partition, behind);
-                    self.stay_head(id, lane);
-                }
+                // Those behind it stay there too: if they were parked and it is not, a next owner would try them before it.
+                Stage::Preparing | Stage::InFlight => {}
                 Stage::Behind | Stage::AtCeiling | Stage::ToPrepare | Stage::ToSend | Stage::Resting => {
                     self.unqueue(id);
                     self.set_aside_paused(id);
@@ -82,14 +80,6 @@ impl<R: Clone> Machine<R> {
         let (behind, steps) = (entry.successor, entry.before.map_or(0, |before| before.state.steps));
         self.set_aside(id, Duration::ZERO, steps, paused());
         self.park_behind(id.partition, behind);
-    }
-
-    /// Those behind it were taken out of its lane, and the lane with them.
-    fn stay_head(&mut self, id: RecordId, lane: LaneId) {
-        if let Some(assigned) = self.partitions.get_mut(&id.partition) {
-            assigned.lanes.remove(&lane);
-            assigned.lanes.join(lane, id.offset);
-        }
     }
 
     /// Takes a record out of whatever queue it stands in.

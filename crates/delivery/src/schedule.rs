@@ -108,6 +108,7 @@ impl<R: Clone> Machine<R> {
             let id = assigned.id(offset);
             let Some(entry) = assigned.entries.get_mut(&offset) else { continue };
             entry.stage = Stage::Preparing;
+            entry.applied_at_start = self.applied_total;
             assigned.begun += usize::from(!std::mem::replace(&mut entry.begun, true));
             assigned.preparing += 1;
             self.preparing += 1;
@@ -144,6 +145,7 @@ impl<R: Clone> Machine<R> {
         let id = assigned.id(offset);
         let entry = assigned.entries.get_mut(&offset)?;
         entry.stage = Stage::InFlight;
+        entry.applied_at_start = self.applied_total;
         assigned.in_flight += 1;
         self.in_flight += 1;
         Some(Output::Send {

@@ -241,15 +241,22 @@ impl<R: Clone> Machine<R> {
         let closed_at = self.breaker.closed_at();
         let Some(entry) = self.entry(id) else { return };
         entry.count_attempt(log);
-        let came = entry.came;
-        let failing = failing(entry, now, entry.before.map_or(applied, |before| before.applied));
+        let (came, applied_at_start) = (entry.came, entry.applied_at_start);
+        let applied_before = entry.before.map_or(applied, |before| before.applied);
+        let failing = failing(entry, now, applied_before);
+        if failing.failures == 0 && !failing.refused {
+            // It was told to wait, at most: that is no failure.
+            (failing.since, failing.applied_before_first, failing.applied_before_last) =
+                (now, applied_before, applied_before);
+        }
         failing.failures = failing.failures.saturating_add(1);
         failing.conflict_since = if failure == Failure::Conflict { failing.conflict_since.or(Some(now)) } else { None };
         failing.reason = reason.clone();
         let first = failing.failures == 1;
-        // Only the head of a lane is sent, so that what was applied since is another key's.
-        let worked_since_first = applied > failing.applied_before_first;
-        let worked_since_last = applied > std::mem::replace(&mut failing.applied_before_last, applied);
+        // Only the head of a lane is sent, so that what was applied since is another key's. It counts where it was before
+        // this attempt began: what works after that may only show that an outage is over, which this call was still met by.
+        let worked_since_first = applied_at_start > failing.applied_before_first;
+        let worked_since_last = applied_at_start > std::mem::replace(&mut failing.applied_before_last, applied);
         let conflict_since = failing.conflict_since;
         // Nobody's patience is tried by an outage.
         let impatient = now.since(failing.since.max(closed_at)) >= patience;

@@ -4,6 +4,7 @@
 mod answers;
 mod bench;
 mod commits;
+mod found;
 mod leaving;
 mod order;
 mod outage;
