@@ -195,9 +195,12 @@ impl Writer {
         };
         let result = match self.mode {
             CommitMode::Transaction { .. } => in_transaction(&producer, |p| self.fill(p, batch)),
-            CommitMode::InTurn => self.in_turn(&producer, batch).map_err(|error| Failure { error, usable: true }),
+            CommitMode::InTurn => self
+                .in_turn(&producer, batch)
+                .map_err(|error| Failure { error, usable: producer.client().fatal_error().is_none() }),
         };
-        // A client that could not even abort is replaced: the next one, under the same id, ends what this one left open.
+        // A client that could not even abort, or is broken for good, is replaced: the next one, under the same id, ends what
+        // this one left open.
         if result.as_ref().map_or_else(|failure| failure.usable, |()| true) {
             self.producer = Some(producer);
         }
@@ -369,5 +372,57 @@ impl ProducerContext for Undelivered {
                 self.count.fetch_add(1, Ordering::Release);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::collections::BTreeMap;
+
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    use tieline_delivery::Partition;
+
+    use super::*;
+    use crate::kafka::{Fetcher, ParkTopic};
+
+    #[test]
+    fn a_client_that_is_broken_for_good_is_replaced_on_the_embedded_broker_too() {
+        let cluster = MockCluster::new(1).unwrap();
+        for topic in ["items", "ledger", "parked"] {
+            cluster.create_topic(topic, 1, 1).unwrap();
+        }
+        // librdkafka takes this answer for a fatal one: the client can never produce.
+        let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+        cluster.request_errors(RDKafkaApiKey::InitProducerId, &[refused]);
+        let kafka = tieline_bus::Kafka {
+            brokers: cluster.bootstrap_servers(),
+            settings: BTreeMap::new(),
+            partitions: 1,
+            replication: 1,
+        };
+        let connection = Connection { kafka, embedded: true };
+        let park = Arc::new(ParkTopic::new(&connection, "g", "parked".to_owned()).unwrap());
+        let (fetcher, events) = Fetcher::start(&connection, "g", "items", park, Duration::ZERO).unwrap();
+        let group = Arc::clone(&fetcher.client);
+        let (committer, mut reports) = Committer::start(&connection, CommitMode::InTurn, "items", group).unwrap();
+
+        let mut commit = |n: u64| {
+            let record = StateRecord {
+                topic: "ledger".into(),
+                partition: 0,
+                key: Vec::new(),
+                value: Some(vec![1]),
+                parks: None,
+            };
+            let offset = CommitOffset { partition: Partition(0), offset: 1, metadata: String::new() };
+            committer.commit(Batch { id: CommitId(n), offsets: vec![offset], records: vec![record], membership: None });
+            reports.blocking_recv().unwrap().result
+        };
+        commit(1).unwrap_err();
+        commit(2).unwrap();
+        drop(events);
+        fetcher.stop();
     }
 }
