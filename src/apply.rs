@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use clap::Args;
-use tieline_runtime::apply::apply;
+use tieline_bus::Bus;
+use tieline_runtime::apply::{Accepted, apply};
 use tieline_runtime::kafka::Connection;
 use tieline_runtime::registry::RegistryClient;
 
@@ -17,6 +18,12 @@ pub struct Options {
     /// Print what was changed as a JSON array of sentences.
     #[arg(long)]
     json: bool,
+    /// Go on where records were deleted before this consumer delivered them: those are given up.
+    #[arg(long, value_name = "CONSUMER")]
+    accept_gap: Vec<String>,
+    /// Go on with partitions that were added to this consumer's topic: keys lie elsewhere, and their order is not kept.
+    #[arg(long, value_name = "CONSUMER")]
+    accept_partitions: Vec<String>,
 }
 
 /// Applies a bus.
@@ -29,7 +36,12 @@ pub async fn run(dir: &Path, options: &Options) -> Result<(), Failure> {
     let bus = load::bus(dir, &WithoutSecrets(ProcessEnvironment::new()))?;
     let connection = Connection { kafka: bus.kafka.clone(), embedded: false };
     let registry = RegistryClient::new(&bus.registry)?;
-    let changes = apply(&bus, &connection, &registry).await?;
+    let accepted = Accepted {
+        gaps: options.accept_gap.iter().cloned().collect(),
+        partitions: options.accept_partitions.iter().cloned().collect(),
+    };
+    refuse_unknown(&bus, &accepted)?;
+    let changes = apply(&bus, &connection, &registry, &accepted).await?;
     if options.json {
         print(&format!("{}\n", serde_json::to_string_pretty(&changes)?));
     } else if changes.is_empty() {
@@ -38,4 +50,12 @@ pub async fn run(dir: &Path, options: &Options) -> Result<(), Failure> {
         print(&changes.iter().map(|change| format!("{change}\n")).collect::<String>());
     }
     Ok(())
+}
+
+/// A name that is no consumer's would accept nothing, and seem to.
+fn refuse_unknown(bus: &Bus, accepted: &Accepted) -> Result<(), Failure> {
+    match accepted.gaps.iter().chain(&accepted.partitions).find(|name| !bus.consumers.contains_key(*name)) {
+        None => Ok(()),
+        Some(name) => Err(Failure::Usage(format!("the bus has no consumer `{name}`"))),
+    }
 }

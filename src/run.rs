@@ -113,7 +113,7 @@ pub async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListen
     Ok(listener)
 }
 
-/// Runs services until `stop` says so; the first one that cannot go on ends all.
+/// Runs services until `stop` says so. One that cannot go on ends all: the others finish what is in flight first.
 ///
 /// # Errors
 /// When a service cannot start or go on.
@@ -124,12 +124,13 @@ pub async fn serve(
     admin_listener: Option<TcpListener>,
     stop: watch::Receiver<Stop>,
 ) -> Result<(), Failure> {
+    let (order, ordered) = watch::channel(*stop.borrow());
     let mut running: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let mut statuses = BTreeMap::new();
     for consumer in services.consumers {
         let (status, seen) = watch::channel(ConsumerStatus::default());
         statuses.insert(consumer.name.clone(), seen);
-        let (wiring, stop) = (Arc::clone(wiring), stop.clone());
+        let (wiring, stop) = (Arc::clone(wiring), ordered.clone());
         running.spawn(async move {
             let name = consumer.name.clone();
             tracing::info!(consumer = name, "starts");
@@ -142,24 +143,59 @@ pub async fn serve(
         tokio::spawn(async move { tieline_server::serve(listener, admin(state), until).await });
     }
     if let Some(listener) = webhook_listener {
-        let endpoints = tokio::select! {
-            endpoints = endpoints(wiring, services.producers) => endpoints?,
-            () = stopped(stop.clone(), Stop::Drain) => Vec::new(),
-        };
-        let router = webhooks(endpoints, &wiring.metrics.registry)?;
-        let until = stopped(stop.clone(), Stop::Drain);
-        running.spawn(async move { Ok(tieline_server::serve(listener, router, until).await?) });
+        running.spawn(receive(Arc::clone(wiring), services.producers, listener, ordered.clone()));
     }
+    let result = until_all_have_ended(running, stop, &order).await;
+    wiring.events.flush(std::time::Duration::from_secs(5));
+    Ok(result?)
+}
+
+/// Hands on the order to stop, and gives it when a service cannot go on. What is told is why the first one could not.
+async fn until_all_have_ended(
+    mut running: JoinSet<anyhow::Result<()>>,
+    mut stop: watch::Receiver<Stop>,
+    order: &watch::Sender<Stop>,
+) -> anyhow::Result<()> {
     let mut result = Ok(());
-    while let Some(ended) = running.join_next().await {
-        let ended = ended.context("a service has panicked").and_then(|ended| ended);
-        if let Err(error) = ended {
-            result = Err(Failure::Outside(error));
-            break; // dropping the others ends them at once: what they have not committed is delivered again
+    loop {
+        let ended = tokio::select! {
+            ended = running.join_next() => match ended {
+                Some(ended) => ended,
+                None => return result,
+            },
+            Ok(()) = stop.changed() => {
+                let asked = *stop.borrow();
+                order.send_if_modified(|order| raise(order, asked));
+                continue;
+            }
+        };
+        if let Err(error) = ended.context("a service has panicked").and_then(|ended| ended) {
+            tracing::error!(error = format!("{error:#}"), "a service cannot go on; the others finish and end");
+            order.send_if_modified(|order| raise(order, Stop::Drain));
+            result = result.and(Err(error));
         }
     }
-    wiring.events.flush(std::time::Duration::from_secs(5));
-    result
+}
+
+fn raise(order: &mut Stop, to: Stop) -> bool {
+    let before = std::mem::replace(order, (*order).max(to));
+    before != *order
+}
+
+/// Receives what producers publish.
+async fn receive(
+    wiring: Arc<Wiring>,
+    producers: Vec<Arc<Producer>>,
+    listener: TcpListener,
+    stop: watch::Receiver<Stop>,
+) -> anyhow::Result<()> {
+    let endpoints = tokio::select! {
+        endpoints = endpoints(&wiring, producers) => endpoints?,
+        () = stopped(stop.clone(), Stop::Drain) => return Ok(()),
+    };
+    let router = webhooks(endpoints, &wiring.metrics.registry)?;
+    tieline_server::serve(listener, router, stopped(stop, Stop::Drain)).await?;
+    Ok(())
 }
 
 async fn endpoints(wiring: &Wiring, producers: Vec<Arc<Producer>>) -> anyhow::Result<Vec<Endpoint>> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tieline_bus::Bus;
 use tieline_mapping::Bounds;
-use tieline_runtime::apply::apply;
+use tieline_runtime::apply::{Accepted, apply};
 use tieline_runtime::kafka::{Connection, EventProducer};
 use tieline_runtime::registry::RegistryClient;
 use tieline_sandbox::broker::kafka::{Kafka, Options};
@@ -93,7 +93,7 @@ impl Stage {
         let bus = bus::load(self.dir.path(), &self.addresses(erp))?;
         let connection = Connection { kafka: bus.kafka.clone(), embedded: false };
         let registry = RegistryClient::new(&bus.registry)?;
-        apply(&bus, &connection, &registry).await?;
+        apply(&bus, &connection, &registry, &Accepted::default()).await?;
         Ok((bus, connection, registry))
     }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 use tieline_bus::Bus;
-use tieline_runtime::apply::apply;
+use tieline_runtime::apply::{Accepted, apply};
 use tieline_runtime::consumer::{Stop, Wiring};
 use tieline_runtime::kafka::Connection;
 use tieline_sandbox::systems::Systems;
@@ -95,7 +95,7 @@ pub async fn run(dir: &Path, options: &Options) -> Result<(), Failure> {
     place.settle(&mut bus);
     let connection = Connection { kafka: bus.kafka.clone(), embedded: place.is_embedded() };
     let wiring = wiring::wire(bus, connection)?;
-    apply(&wiring.bus, &wiring.connection, &wiring.registry).await?;
+    apply(&wiring.bus, &wiring.connection, &wiring.registry, &Accepted::default()).await?;
     run_services(dir, options, place, wiring, systems, stop).await
 }
 

@@ -36,7 +36,7 @@ const DELIVER: &str = "{ order: key, in_flight: 64, patience: 30s, on_dead_lette
 /// CloudEvents' `source` of the records.
 const SOURCE: &str = "/load";
 
-const SCHEMA: &str = include_str!("load/load.item_changed.avsc");
+pub const SCHEMA: &str = include_str!("load/load.item_changed.avsc");
 
 /// A bus with one consumer, the system that it calls, and what was produced.
 pub struct Load {
@@ -45,7 +45,7 @@ pub struct Load {
     pub environment: Vec<(String, String)>,
     name: String,
     started: Instant,
-    registry: Registry,
+    pub registry: Registry,
     sampler: JoinHandle<Vec<CommitSample>>,
     stop_sampling: tokio::sync::watch::Sender<bool>,
 }
@@ -87,6 +87,27 @@ impl Load {
         Process::start(self.dir.path(), &format!("{}-{instance}", self.name), &args, &self.environment)
     }
 
+    /// Writes something else into a file of the bus, for replicas that start from now on.
+    pub fn edit(&self, file: &str, from: &str, to: &str) {
+        let path = self.dir.path().join(file);
+        let text = std::fs::read_to_string(&path).expect("a file");
+        assert!(text.contains(from), "{file} has no {from:?}:\n{text}");
+        std::fs::write(path, text.replace(from, to)).expect("a file");
+    }
+
+    /// Runs `tieline apply` with these arguments.
+    pub async fn apply(&self, args: &[&str]) -> (i32, String, String) {
+        let args: Vec<String> = std::iter::once("apply").chain(args.iter().copied()).map(str::to_owned).collect();
+        let (path, environment) = (self.dir.path().to_owned(), self.environment.clone());
+        let run = move || tieline(&path, &args.iter().map(String::as_str).collect::<Vec<_>>(), &environment);
+        tokio::task::spawn_blocking(run).await.expect("apply")
+    }
+
+    /// The offsets that a consumer's group has committed, by partition.
+    pub fn committed(&self, consumer: &str) -> BTreeMap<i32, i64> {
+        committed(&offsets_reader(&self.name, consumer), &self.topic()).into_iter().collect()
+    }
+
     /// The topic of the records.
     pub fn topic(&self) -> String {
         format!("{}.items", self.name)
@@ -109,6 +130,11 @@ impl Load {
 
     /// Produces records one after another over this time, and says what the broker acknowledged.
     pub fn produce(&self, records: u64, over: Duration) -> JoinHandle<Vec<Produced>> {
+        self.produce_from(0, records, over)
+    }
+
+    /// The same, with sequences from this one on.
+    pub fn produce_from(&self, first: u64, records: u64, over: Duration) -> JoinHandle<Vec<Produced>> {
         let producer = EventProducer::new(&self.connection()).expect("a producer");
         let (name, topic) = (self.name.clone(), self.topic());
         let registry = tieline_bus::Registry { url: self.registry.url(), credential: tieline_bus::Credential::None };
@@ -120,7 +146,7 @@ impl Load {
             let mut pace = tokio::time::interval(over / u32::try_from(records).expect("few records"));
             pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
             let mut sent = Vec::new();
-            for sequence in 0..records {
+            for sequence in first..first + records {
                 pace.tick().await;
                 let (producer, schema) = (producer.clone(), Arc::clone(&schema));
                 let (name, topic) = (name.clone(), topic.clone());
@@ -146,7 +172,7 @@ impl Load {
 
     /// Waits until the group's offsets cover everything.
     pub async fn all_committed(&self, produced: &[Produced], within: Duration) {
-        let reader = offsets_reader(&self.name);
+        let reader = offsets_reader(&self.name, "apply-item");
         let mut ends: BTreeMap<i32, i64> = BTreeMap::new();
         for record in produced {
             let end = ends.entry(record.partition).or_default();
@@ -238,10 +264,10 @@ fn key_of(bus: &str, event_id: &str) -> String {
     cause.key().to_string()
 }
 
-fn offsets_reader(bus: &str) -> BaseConsumer {
+fn offsets_reader(bus: &str, consumer: &str) -> BaseConsumer {
     ClientConfig::new()
         .set("bootstrap.servers", kafka().brokers())
-        .set("group.id", format!("{bus}.apply-item"))
+        .set("group.id", format!("{bus}.{consumer}"))
         .set("enable.auto.commit", "false")
         .create()
         .expect("a client")
@@ -264,7 +290,7 @@ fn sample_commits(
     started: Instant,
     stop: tokio::sync::watch::Receiver<bool>,
 ) -> JoinHandle<Vec<CommitSample>> {
-    let (reader, topic) = (offsets_reader(bus), format!("{bus}.items"));
+    let (reader, topic) = (offsets_reader(bus, "apply-item"), format!("{bus}.items"));
     tokio::task::spawn_blocking(move || {
         let mut samples = Vec::new();
         // Ends too when the test has failed and dropped the other end.

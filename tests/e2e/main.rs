@@ -9,6 +9,7 @@ mod crash;
 mod dead_letters;
 mod drain;
 mod flagship;
+mod hazards;
 mod load;
 mod ordered;
 mod parking;

@@ -39,10 +39,15 @@ impl Process {
     }
 
     /// Asks it to finish, and waits for its end.
-    pub async fn terminate(mut self, within: Duration) -> ExitStatus {
+    pub async fn terminate(self, within: Duration) -> ExitStatus {
         self.signal("-TERM");
+        self.ended(within).await
+    }
+
+    /// Waits for its end.
+    pub async fn ended(mut self, within: Duration) -> ExitStatus {
         let mut ended = None;
-        eventually("the process ends after SIGTERM", within, || {
+        eventually("the process ends", within, || {
             ended = self.child.try_wait().expect("its state");
             ended.is_some()
         })

@@ -73,6 +73,19 @@ pub enum MetadataError {
 }
 
 impl Metadata {
+    /// The same where nothing below this offset is to be had any more: its base is the first offset from there on that is
+    /// not known to be final.
+    #[must_use]
+    pub fn past(mut self, offset: i64) -> Self {
+        self.unfinished.retain_mut(|run| {
+            run.start = run.start.max(offset);
+            run.start < run.end
+        });
+        self.base = self.unfinished.first().map_or(self.horizon.max(offset), |run| run.start);
+        self.horizon = self.horizon.max(self.base);
+        self
+    }
+
     /// Writes it as the text that is committed.
     #[must_use]
     pub fn encode(&self) -> String {
@@ -217,6 +230,22 @@ mod tests {
             Metadata::parse("1.6.0.10.5.0.FA.").unwrap_err(),
             MetadataError::Contradiction { what: "an unfinished offset lies beyond the horizon" }
         );
+    }
+
+    #[test]
+    fn past_a_gap_it_says_the_same_of_what_is_left() {
+        let past = |offset| {
+            let metadata = metadata(vec![1_000..1_010, 1_012..1_050]).past(offset);
+            assert_eq!(Metadata::parse(&metadata.encode()).as_ref(), Ok(&metadata));
+            let unfinished: Vec<(i64, i64)> = metadata.unfinished.iter().map(|run| (run.start, run.end)).collect();
+            (metadata.base, metadata.horizon, metadata.ceiling, unfinished)
+        };
+        assert_eq!(past(1_005), (1_005, 1_250, 17_634, vec![(1_005, 1_010), (1_012, 1_050)]));
+        assert_eq!(past(1_010), (1_012, 1_250, 17_634, vec![(1_012, 1_050)]));
+        assert_eq!(past(1_100), (1_250, 1_250, 17_634, vec![]));
+        assert_eq!(past(1_300), (1_300, 1_300, 17_634, vec![]));
+        // Nothing beyond the ceiling was sent: then it is the base, as it reads again.
+        assert_eq!(metadata(vec![]).past(20_000).encode(), "1.6.0000000000c0ffee+.20000.0.0..");
     }
 
     fn any_metadata() -> impl Strategy<Value = Metadata> {

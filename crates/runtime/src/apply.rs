@@ -2,14 +2,17 @@
 //!
 //! Services create and register nothing on their own: what a cluster has is what somebody applied.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 use tieline_bus::{Bus, Consumer, Start};
+use tieline_delivery::Metadata;
 
 use crate::kafka::{
     ConnectError, Connection, STATE_RECORD_BYTES_MAX, admin_settings, consumer_settings, group_of, patiently,
@@ -30,6 +33,17 @@ pub struct Topic {
     pub partitions: u32,
     /// Its settings, beyond the cluster's own.
     pub settings: Vec<(&'static str, &'static str)>,
+    /// Whether a key decides the partition, so that their number cannot change without moving keys.
+    pub is_keyed: bool,
+}
+
+/// What somebody takes upon themselves, each by the name of a consumer.
+#[derive(Debug, Clone, Default)]
+pub struct Accepted {
+    /// Records that were deleted before they were delivered are given up.
+    pub gaps: BTreeSet<String>,
+    /// Partitions were added to its topic: a key's records may overtake each other where it lies in another one now.
+    pub partitions: BTreeSet<String>,
 }
 
 /// What `apply` did, a line each; what was so already is not in it.
@@ -63,6 +77,36 @@ pub enum ApplyError {
         /// As it should be.
         want: u32,
     },
+    /// Partitions were added to a topic that a consumer reads.
+    #[error(
+        "topic `{topic}` had {was} partitions when consumer `{consumer}` read it last, and has {is}: keys lie elsewhere now, and records of one key may overtake each other; use a new topic, or let `tieline apply --accept-partitions {consumer}` go on with them"
+    )]
+    PartitionsAdded {
+        /// The topic.
+        topic: String,
+        /// The consumer.
+        consumer: String,
+        /// As it was.
+        was: u32,
+        /// As it is.
+        is: usize,
+    },
+    /// Somebody reads with the group, so that its offsets cannot be set.
+    #[error("consumer `{consumer}` is running, and its offsets cannot be set: stop its replicas, then apply again")]
+    Running {
+        /// The consumer.
+        consumer: String,
+    },
+    /// What stands beside an offset is of another version.
+    #[error("the progress of consumer `{consumer}` in partition {partition} cannot be read: {error}")]
+    Progress {
+        /// The consumer.
+        consumer: String,
+        /// The partition.
+        partition: i32,
+        /// Why.
+        error: tieline_delivery::MetadataError,
+    },
     /// The registry cannot be asked, or refuses.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -76,9 +120,9 @@ pub enum ApplyError {
 pub fn topics(bus: &Bus) -> Vec<Topic> {
     let partitions = bus.kafka.partitions;
     let mut topics: Vec<Topic> = Vec::new();
-    let mut add_of = |name: String, partitions, settings: Vec<(&'static str, &'static str)>| {
+    let mut add_of = |name: String, partitions, settings: Vec<(&'static str, &'static str)>, is_keyed| {
         if topics.iter().all(|t| t.name != name) {
-            topics.push(Topic { name, partitions, settings });
+            topics.push(Topic { name, partitions, settings, is_keyed });
         }
     };
     // What people ask for has an order, and so one partition.
@@ -86,12 +130,14 @@ pub fn topics(bus: &Bus) -> Vec<Topic> {
         control_topic(&bus.name),
         1,
         vec![("cleanup.policy", "compact"), ("max.message.bytes", STATE_RECORD_BYTES_MAX)],
+        true,
     );
-    let mut add = |name: String, settings| add_of(name, partitions, settings);
-    let large = ("max.message.bytes", STATE_RECORD_BYTES_MAX);
     for event in bus.events.values() {
-        add(event.topic.clone(), Vec::new());
+        add_of(event.topic.clone(), partitions, Vec::new(), true);
     }
+    // What is kept of a record lies in the partition of the same number.
+    let mut add = |name: String, settings| add_of(name, partitions, settings, false);
+    let large = ("max.message.bytes", STATE_RECORD_BYTES_MAX);
     for owner in bus.consumers.keys().chain(bus.producers.keys()) {
         add(state_topic(&bus.name, owner, "dead-letters"), vec![("cleanup.policy", "compact"), large]);
     }
@@ -106,7 +152,12 @@ pub fn topics(bus: &Bus) -> Vec<Topic> {
 ///
 /// # Errors
 /// At the first thing that cannot be made so; what was done stays, and another run goes on from there.
-pub async fn apply(bus: &Bus, connection: &Connection, registry: &RegistryClient) -> Result<Changes, ApplyError> {
+pub async fn apply(
+    bus: &Bus,
+    connection: &Connection,
+    registry: &RegistryClient,
+    accepted: &Accepted,
+) -> Result<Changes, ApplyError> {
     let mut changes = Changes::new();
     if !connection.embedded {
         make_topics(bus, connection, &mut changes).await?;
@@ -114,10 +165,10 @@ pub async fn apply(bus: &Bus, connection: &Connection, registry: &RegistryClient
     register_schemas(bus, registry, &mut changes).await?;
     for consumer in bus.consumers.values() {
         let (connection, group) = (connection.clone(), group_of(&bus.name, &consumer.name));
-        let consumer = std::sync::Arc::clone(consumer);
-        let told = tokio::task::spawn_blocking(move || first_offsets(&connection, &group, &consumer)).await;
+        let (consumer, accepted) = (std::sync::Arc::clone(consumer), accepted.clone());
+        let told = tokio::task::spawn_blocking(move || offsets(&connection, &group, &consumer, &accepted)).await;
         // A task that was aborted has done nothing: the process is ending.
-        changes.extend(told.unwrap_or_else(|_| Ok(None))?);
+        changes.extend(told.unwrap_or_else(|_| Ok(Changes::new()))?);
     }
     Ok(changes)
 }
@@ -132,9 +183,13 @@ async fn make_topics(bus: &Bus, connection: &Connection, changes: &mut Changes) 
     let there = admin.inner().fetch_metadata(None, BROKER_TIMEOUT).map_err(|e| failed("its topics", e))?;
     let topics = topics(bus);
     let mut missing = Vec::new();
+    let mut narrow = Vec::new();
     for topic in &topics {
         match there.topics().iter().find(|t| t.name() == topic.name && t.error().is_none()) {
             Some(found) if found.partitions().len() == topic.partitions as usize => {}
+            Some(found) if !topic.is_keyed && found.partitions().len() < topic.partitions as usize => {
+                narrow.push(topic)
+            }
             Some(found) => {
                 return Err(ApplyError::Partitions {
                     topic: topic.name.clone(),
@@ -147,10 +202,18 @@ async fn make_topics(bus: &Bus, connection: &Connection, changes: &mut Changes) 
     }
     let replicas = i32::from(bus.kafka.replication);
     let new: Vec<NewTopic<'_>> = missing.iter().map(|t| new_topic(t, replicas)).collect();
+    let options = AdminOptions::new().operation_timeout(Some(BROKER_TIMEOUT));
+    for topic in narrow {
+        let wider = NewPartitions::new(&topic.name, topic.partitions as usize);
+        let what = format!("more partitions of `{}`", topic.name);
+        for made in admin.create_partitions([&wider], &options).await.map_err(|e| failed(&what, e))? {
+            made.map_err(|(_, code)| failed(&what, KafkaError::AdminOp(code)))?;
+        }
+        changes.push(format!("topic {} has {} partitions", topic.name, topic.partitions));
+    }
     if new.is_empty() {
         return Ok(());
     }
-    let options = AdminOptions::new().operation_timeout(Some(BROKER_TIMEOUT));
     for made in admin.create_topics(&new, &options).await.map_err(|e| failed("new topics", e))? {
         match made {
             Ok(name) => changes.push(format!("topic {name} created")),
@@ -177,8 +240,14 @@ async fn register_schemas(bus: &Bus, registry: &RegistryClient, changes: &mut Ch
     Ok(())
 }
 
-/// Commits where a group starts, in partitions for which it has no offset yet.
-fn first_offsets(connection: &Connection, group: &str, consumer: &Consumer) -> Result<Option<String>, ApplyError> {
+/// Commits where a group starts, in partitions for which it has no offset yet, and where it goes on, as far as somebody has
+/// accepted what that means.
+fn offsets(
+    connection: &Connection,
+    group: &str,
+    consumer: &Consumer,
+    accepted: &Accepted,
+) -> Result<Changes, ApplyError> {
     let topic = consumer.event.topic.as_str();
     let failed = |what: String| {
         let brokers = connection.kafka.brokers.clone();
@@ -191,29 +260,144 @@ fn first_offsets(connection: &Connection, group: &str, consumer: &Consumer) -> R
     }
     let committed = patiently(|| client.committed_offsets(wanted.clone(), BROKER_TIMEOUT))
         .map_err(failed(format!("the offsets of group {group}")))?;
-    let mut first = TopicPartitionList::new();
+    let mut stands = Vec::new();
     for element in committed.elements() {
         // An answer that failed must not pass for "no offset yet": a new first offset would skip records.
         element.error().map_err(failed(format!("the offset of group {group} in partition {}", element.partition())))?;
-        if matches!(element.offset(), Offset::Offset(_)) {
-            continue;
+        stands.push(Stand::read(&element, consumer)?);
+    }
+    let (next, changes) = Group { client: &client, connection, consumer, accepted, stands }.go_on()?;
+    if next.count() > 0 {
+        patiently(|| client.commit(&next, CommitMode::Sync)).map_err(|error| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::UnknownMemberId) => ApplyError::Running { consumer: consumer.name.clone() },
+            _ => failed(format!("the offsets of group {group}"))(error),
+        })?;
+    }
+    Ok(changes)
+}
+
+/// Where a group stands in a partition.
+struct Stand {
+    partition: i32,
+    offset: Option<i64>,
+    /// None where nothing was ever sent.
+    metadata: Option<Metadata>,
+}
+
+impl Stand {
+    fn read(element: &TopicPartitionListElem<'_>, consumer: &Consumer) -> Result<Self, ApplyError> {
+        let partition = element.partition();
+        let offset = match element.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        let text = element.metadata();
+        let metadata = if text.is_empty() { None } else { Some(Metadata::parse(text)) };
+        let metadata = metadata.transpose().map_err(|error| ApplyError::Progress {
+            consumer: consumer.name.clone(),
+            partition,
+            error,
+        })?;
+        Ok(Self { partition, offset, metadata })
+    }
+}
+
+/// A group, and what was accepted of it.
+struct Group<'a> {
+    client: &'a BaseConsumer,
+    connection: &'a Connection,
+    consumer: &'a Consumer,
+    accepted: &'a Accepted,
+    stands: Vec<Stand>,
+}
+
+impl Group<'_> {
+    /// What is to be committed, so that it starts or goes on, and that as sentences.
+    fn go_on(self) -> Result<(TopicPartitionList, Changes), ApplyError> {
+        let (name, topic) = (&self.consumer.name, self.consumer.event.topic.as_str());
+        let is_new = self.stands.iter().all(|stand| stand.offset.is_none());
+        let added = self.partitions_added()?;
+        let (mut next, mut changes) = (TopicPartitionList::new(), Changes::new());
+        let mut begun = 0;
+        for stand in &self.stands {
+            let Some(offset) = stand.offset else {
+                // What came into an added partition before this is as new as what comes after.
+                let start = if is_new { self.consumer.deliver.start } else { Start::Earliest };
+                let offset = start_offset(self.client, self.connection, self.consumer, start, stand.partition)?;
+                self.put(&mut next, stand.partition, offset, "")?;
+                begun += 1;
+                continue;
+            };
+            let mut metadata = stand.metadata.clone();
+            let mut offset_next = offset;
+            if let Some(metadata) = metadata.as_mut().filter(|_| added) {
+                metadata.partitions = u32::try_from(self.stands.len()).unwrap_or(u32::MAX);
+            }
+            if self.accepted.gaps.contains(name) {
+                let (low, _) = self.watermarks(stand.partition)?;
+                if offset < low {
+                    metadata = metadata.map(|metadata| metadata.past(low));
+                    offset_next = metadata.as_ref().map_or(low, |metadata| metadata.base);
+                    let gone = low - offset;
+                    changes.push(format!("consumer {name} gives up {gone} records of {topic}-{}", stand.partition));
+                }
+            }
+            if metadata != stand.metadata || offset_next != offset {
+                let text = metadata.as_ref().map(Metadata::encode).unwrap_or_default();
+                self.put(&mut next, stand.partition, Offset::Offset(offset_next), &text)?;
+            }
         }
-        let offset = start_offset(&client, connection, consumer, element.partition())?;
-        first
-            .add_partition_offset(topic, element.partition(), offset)
-            .map_err(failed(format!("a first offset of {topic}-{}", element.partition())))?;
+        if added {
+            changes.push(format!("consumer {name} goes on with {} partitions of {topic}", self.stands.len()));
+        } else if begun > 0 {
+            let start = match self.consumer.deliver.start {
+                Start::Now => "now",
+                Start::Earliest => "the earliest record",
+                Start::At(_) => "its time",
+            };
+            changes.push(format!("consumer {name} starts at {start} in {begun} partitions of {topic}"));
+        }
+        Ok((next, changes))
     }
-    if first.count() == 0 {
-        return Ok(None);
+
+    /// Whether partitions were added since it read last, and somebody has accepted that.
+    fn partitions_added(&self) -> Result<bool, ApplyError> {
+        let is = self.stands.len();
+        let known = self.stands.iter().filter(|stand| stand.offset.is_some()).count();
+        let read = self.stands.iter().filter_map(|stand| stand.metadata.as_ref()).map(|metadata| metadata.partitions);
+        let was = read.min().unwrap_or(u32::try_from(known).unwrap_or(u32::MAX));
+        if known == 0 || was as usize == is {
+            return Ok(false);
+        }
+        if self.accepted.partitions.contains(&self.consumer.name) {
+            return Ok(true);
+        }
+        let (topic, consumer) = (self.consumer.event.topic.clone(), self.consumer.name.clone());
+        Err(ApplyError::PartitionsAdded { topic, consumer, was, is })
     }
-    patiently(|| client.commit(&first, CommitMode::Sync))
-        .map_err(failed(format!("the first offsets of group {group}")))?;
-    let start = match consumer.deliver.start {
-        Start::Now => "now",
-        Start::Earliest => "the earliest record",
-        Start::At(_) => "its time",
-    };
-    Ok(Some(format!("consumer {} starts at {start} in {} partitions of {topic}", consumer.name, first.count())))
+
+    fn watermarks(&self, partition: i32) -> Result<(i64, i64), ApplyError> {
+        let topic = self.consumer.event.topic.as_str();
+        patiently(|| self.client.fetch_watermarks(topic, partition, BROKER_TIMEOUT))
+            .map_err(|error| self.failed(format!("the offsets of {topic}-{partition}"), error))
+    }
+
+    fn put(
+        &self,
+        next: &mut TopicPartitionList,
+        partition: i32,
+        offset: Offset,
+        metadata: &str,
+    ) -> Result<(), ApplyError> {
+        let topic = self.consumer.event.topic.as_str();
+        let mut element = next.add_partition(topic, partition);
+        element.set_metadata(metadata);
+        element.set_offset(offset).map_err(|error| self.failed(format!("an offset of {topic}-{partition}"), error))
+    }
+
+    fn failed(&self, what: String, error: KafkaError) -> ApplyError {
+        ApplyError::Kafka { brokers: self.connection.kafka.brokers.clone(), what, error: Box::new(error) }
+    }
 }
 
 /// The partitions of a topic, each with a leader. A topic that was made a moment ago may be there without them.
@@ -235,6 +419,7 @@ fn start_offset(
     client: &BaseConsumer,
     connection: &Connection,
     consumer: &Consumer,
+    start: Start,
     partition: i32,
 ) -> Result<Offset, ApplyError> {
     let topic = consumer.event.topic.as_str();
@@ -244,7 +429,7 @@ fn start_offset(
         error: Box::new(error),
     };
     let (low, high) = patiently(|| client.fetch_watermarks(topic, partition, BROKER_TIMEOUT)).map_err(failed)?;
-    match consumer.deliver.start {
+    match start {
         Start::Now => Ok(Offset::Offset(high)),
         Start::Earliest => Ok(Offset::Offset(low)),
         Start::At(_) if connection.embedded => Err(ApplyError::NoTimes(consumer.name.clone())),

@@ -106,24 +106,30 @@ pub async fn run(
         Ok(_) = stop.wait_for(|stop| *stop > Stop::Run) => return Ok(()),
     };
     let mut status_tick = tokio::time::interval(STATUS_EVERY);
-    let ended = loop {
+    loop {
         service.go_on_with_jobs();
         let until = match service.advance() {
             Next::Wait(until) => until,
-            Next::Drained => break Ok(()),
+            Next::Drained => break,
         };
         tokio::select! {
-            event = fetched.recv() => match event {
-                Some(event) => if let Err(error) = service.fetched(event) { break Err(error) },
-                None => break Err(ServiceError::ThreadEnded("polls Kafka")),
+            event = fetched.recv(), if service.is_polled => match event {
+                Some(event) => if let Err(error) = service.fetched(event) { service.give_up(error) },
+                None => {
+                    service.is_polled = false;
+                    service.give_up(ServiceError::ThreadEnded("polls Kafka"));
+                }
             },
             Some(done) = service.under_way.next() => {
                 service.done(done);
                 service.all_done();
             }
-            report = reports.recv() => match report {
+            report = reports.recv(), if service.commits => match report {
                 Some(report) => service.reported(report),
-                None => break Err(ServiceError::ThreadEnded("commits")),
+                None => {
+                    service.commits = false;
+                    service.give_up(ServiceError::ThreadEnded("commits"));
+                }
             },
             Some(command) = orders.recv() => service.ordered(&command),
             () = sleep_until(until) => service.input(Input::Tick),
@@ -132,18 +138,20 @@ pub async fn run(
                 let asked = *stop.borrow();
                 match asked {
                     Stop::Run => {}
-                    Stop::Drain => service.input(Input::Drain { deadline: service.time_in(DRAIN) }),
-                    Stop::Now => break Ok(()),
+                    Stop::Drain => service.drain(),
+                    Stop::Now => break,
                 }
             }
         }
-    };
+    }
+    service.publish_status();
+    service.leaving = None; // a thread that waits to give partitions back need not wait any more
     drop(fetched); // what the thread still reports is for nobody, and it does not wait for us
-    let Service { fetcher, committer, .. } = service;
+    let Service { fetcher, committer, given_up, .. } = service;
     drop(committer);
     // Leaving the group blocks; a process that is ended before it is over has its session time out.
     let _ = tokio::task::spawn_blocking(move || fetcher.stop()).await;
-    ended
+    given_up.map_or(Ok(()), Err)
 }
 
 async fn sleep_until(until: Option<tokio::time::Instant>) {
@@ -188,9 +196,16 @@ pub(super) struct Service {
     pub(super) last_epoch: u64,
     pub(super) membership: Option<Arc<ConsumerGroupMetadata>>,
     pub(super) joined: bool,
+    /// How many partitions the topic had when the group gave us some.
+    partition_count: Option<u32>,
     /// The partitions that the fetching thread waits to give back, and what tells it that they may go.
     pub(super) leaving: Option<(BTreeSet<Partition>, sync_mpsc::Sender<()>)>,
     pub(super) last_commit: Instant,
+    /// Whether the threads that poll and commit are there. Without one of them the other still brings to an end what it can.
+    is_polled: bool,
+    commits: bool,
+    /// Why it does not go on, once it does not.
+    pub(super) given_up: Option<ServiceError>,
     /// The commit that is under way.
     pub(super) committing: Option<Commit<Arc<Delivered>>>,
     /// Since when partitions wait, in milliseconds since the Unix epoch.
@@ -262,8 +277,12 @@ impl Service {
             last_epoch: 0,
             membership: None,
             joined: false,
+            partition_count: None,
             leaving: None,
             last_commit: Instant::now(),
+            is_polled: true,
+            commits: true,
+            given_up: None,
             committing: None,
             paused_since: BTreeMap::new(),
             in_outage: false,
@@ -280,6 +299,21 @@ impl Service {
 
     fn time_in(&self, duration: Duration) -> Time {
         Time(self.origin.elapsed() + duration)
+    }
+
+    /// Sends nothing new. What is under way ends, what can be committed is, and then the loop is over.
+    fn drain(&mut self) {
+        self.input(Input::Drain { deadline: self.time_in(DRAIN) });
+    }
+
+    /// Comes to an end, as at a stop: what is under way in partitions that are well is not to come again. What goes wrong
+    /// first is what it ends with; what follows from it is logged.
+    fn give_up(&mut self, error: ServiceError) {
+        tracing::error!(consumer = self.consumer.name, %error, "the consumer cannot go on; what is under way ends first");
+        if self.given_up.is_none() {
+            self.given_up = Some(error);
+            self.drain();
+        }
     }
 
     pub(super) fn input(&mut self, input: Input<Arc<Delivered>>) {
@@ -386,6 +420,15 @@ impl Service {
             FetchEvent::Assigned { partitions, partition_count, membership } => {
                 self.membership = membership;
                 self.joined = true;
+                let topic = &self.consumer.event.topic;
+                match self.partition_count.replace(partition_count) {
+                    // Those that were ours before are not assigned again, and nobody else would say so of them.
+                    Some(was) if was != partition_count => {
+                        let halt = Halt::PartitionsChanged { topic: topic.clone(), was, is: partition_count };
+                        return Err(ServiceError::Halted(halt));
+                    }
+                    Some(_) | None => {}
+                }
                 for at in partitions {
                     self.assigned(at, partition_count)?;
                 }

@@ -107,7 +107,7 @@ impl Service {
             parked_records: load.parked_records,
             parked_keys: load.parked_keys,
             held_keys: load.held_keys,
-            halted: None,
+            halted: self.given_up.as_ref().map(ToString::to_string),
         }
     }
 }

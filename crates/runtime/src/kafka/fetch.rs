@@ -39,6 +39,9 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the brokers may take to say where a partition stands, and how many there are.
 const COORDINATOR_TIMEOUT: Duration = Duration::from_secs(45);
 
+/// How long a broker may take to say what is missing of a log: nobody polls meanwhile.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What the thread reports, in the order in which it happened.
 pub enum FetchEvent {
     /// Partitions are ours from here on.
@@ -102,21 +105,64 @@ pub struct Position {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Halt {
     /// The group has no committed offset, so that nobody said where to start.
-    #[error("group has no committed offset for {topic}-{partition}: run `tieline apply`, which commits the first one")]
+    #[error(
+        "group has no committed offset for {topic}-{partition}: run `tieline apply`, which commits the first one, or says what to do where partitions were added"
+    )]
     NoOffset {
         /// The topic.
         topic: String,
         /// The partition.
         partition: i32,
     },
-    /// The committed offset, or the log under it, is gone.
+    /// The log begins behind the offsets that the group stands at.
     #[error(
-        "the log no longer holds the committed offset of some partition of {topic}: records were deleted before they were delivered; set the group's offset by hand to go on"
+        "records of {topic} were deleted before they were delivered: {}; `tieline apply --accept-gap` with the consumer's name goes on behind them",
+        told(gaps)
     )]
     OffsetGone {
         /// The topic.
         topic: String,
+        /// What is missing.
+        gaps: Vec<Gap>,
     },
+    /// The log ends before the offset that the group stands at, or nobody can say what became of it.
+    #[error(
+        "the log of {topic} does not reach the offset of the group: the topic was made anew, or its log was cut; stop all replicas and set the group's offset with Kafka's tools to go on"
+    )]
+    LogCut {
+        /// The topic.
+        topic: String,
+    },
+    /// The topic has another number of partitions than when the group gave us ours.
+    #[error(
+        "{topic} had {was} partitions and has {is}: keys lie elsewhere now, and their order is not kept; `tieline apply` says what to do"
+    )]
+    PartitionsChanged {
+        /// The topic.
+        topic: String,
+        /// As it was.
+        was: u32,
+        /// As it is.
+        is: u32,
+    },
+}
+
+/// Records that were deleted before they were delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Their partition.
+    pub partition: i32,
+    /// The first one.
+    pub from: i64,
+    /// The first one that is there.
+    pub to: i64,
+}
+
+fn told(gaps: &[Gap]) -> String {
+    let told = |gap: &Gap| {
+        format!("{} in partition {} (offsets {} to {})", gap.to - gap.from, gap.partition, gap.from, gap.to - 1)
+    };
+    gaps.iter().map(told).collect::<Vec<_>>().join(", ")
 }
 
 /// What the loop asks of the thread.
@@ -270,7 +316,7 @@ impl Poller {
         let topic = self.topic.to_string();
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                Some(FetchEvent::Halted { halt: Halt::OffsetGone { topic } })
+                Some(FetchEvent::Halted { halt: self.gone(topic) })
             }
             Some(
                 RDKafkaErrorCode::TopicAuthorizationFailed
@@ -284,6 +330,34 @@ impl Poller {
                 None
             }
         }
+    }
+}
+
+impl Poller {
+    /// What is missing of the partitions that we read. librdkafka does not say which one it speaks of.
+    fn gone(&self, topic: String) -> Halt {
+        let gaps = self.gaps().unwrap_or_else(|error| {
+            tracing::warn!(topic, %error, "nobody can say how many records are gone");
+            Vec::new()
+        });
+        if gaps.is_empty() { Halt::LogCut { topic } } else { Halt::OffsetGone { topic, gaps } }
+    }
+
+    fn gaps(&self) -> Result<Vec<Gap>, KafkaError> {
+        let read_to = self.client.position()?;
+        let committed = self.client.committed(LOOK_TIMEOUT)?;
+        let mut gaps = Vec::new();
+        for at in committed.elements() {
+            let partition = at.partition();
+            // What was handed over is under way or final: the gap begins behind it.
+            let handed = read_to.find_partition(&self.topic, partition).map(|at| at.offset());
+            let ((Some(Offset::Offset(from)), _) | (_, Offset::Offset(from))) = (handed, at.offset()) else { continue };
+            let (to, _) = self.client.fetch_watermarks(&self.topic, partition, LOOK_TIMEOUT)?;
+            if from < to {
+                gaps.push(Gap { partition, from, to });
+            }
+        }
+        Ok(gaps)
     }
 }
 
@@ -309,24 +383,35 @@ impl ConsumerContext for Membership {
 impl Membership {
     fn assigned(&self, client: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
         let membership = client.group_metadata().map(Arc::new);
-        if partitions.count() == 0 {
-            self.report(FetchEvent::Assigned { partitions: Vec::new(), partition_count: 0, membership });
-            return;
-        }
         let (mut positions, partition_count) = match self.positions(client, partitions) {
             Ok(found) => found,
             Err(error) => return self.report(FetchEvent::Failed { error }),
         };
-        // After the offsets: what was parked by the commit that they come from is there then. Nothing is fetched meanwhile.
-        self.report(match self.park.index(&numbers(partitions), crate::now_ms()) {
-            Ok(mut parked) => {
-                for at in &mut positions {
-                    at.parked = parked.remove(&at.partition).unwrap_or_default();
-                }
-                FetchEvent::Assigned { partitions: positions, partition_count, membership }
-            }
-            Err(error) => FetchEvent::ParkUnreadable { error },
-        });
+        let assigned = match self.positions_known(&mut positions) {
+            Ok(()) => FetchEvent::Assigned { partitions: positions, partition_count, membership },
+            Err(event) => event,
+        };
+        self.report(assigned);
+    }
+
+    /// Completes where partitions stand. After the offsets: what was parked by the commit that they come from is there then.
+    /// Nothing is fetched meanwhile.
+    fn positions_known(&self, positions: &mut [Position]) -> Result<(), FetchEvent> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        // Before the park, which has no such partition either where one was added to the topic.
+        if let Some(at) = positions.iter().find(|at| at.offset.is_none()) {
+            let halt = Halt::NoOffset { topic: self.topic.clone(), partition: at.partition };
+            return Err(FetchEvent::Halted { halt });
+        }
+        let numbers: Vec<i32> = positions.iter().map(|at| at.partition).collect();
+        let indexed = self.park.index(&numbers, crate::now_ms());
+        let mut parked = indexed.map_err(|error| FetchEvent::ParkUnreadable { error })?;
+        for at in positions {
+            at.parked = parked.remove(&at.partition).unwrap_or_default();
+        }
+        Ok(())
     }
 
     fn positions(
@@ -334,12 +419,16 @@ impl Membership {
         client: &BaseConsumer<Self>,
         partitions: &TopicPartitionList,
     ) -> Result<(Vec<Position>, u32), KafkaError> {
-        // Waits also while a transaction of an earlier owner is undecided (KIP-447), since we read committed.
-        let committed = patiently(|| client.committed_offsets(partitions.clone(), COORDINATOR_TIMEOUT))?;
         let metadata = client.fetch_metadata(Some(&self.topic), COORDINATOR_TIMEOUT)?;
         let count = metadata.topics().first().map_or(0, |t| t.partitions().len());
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        if partitions.count() == 0 {
+            return Ok((Vec::new(), count));
+        }
+        // Waits also while a transaction of an earlier owner is undecided (KIP-447), since we read committed.
+        let committed = patiently(|| client.committed_offsets(partitions.clone(), COORDINATOR_TIMEOUT))?;
         let positions = committed.elements().iter().map(position).collect::<Result<_, _>>()?;
-        Ok((positions, u32::try_from(count).unwrap_or(u32::MAX)))
+        Ok((positions, count))
     }
 
     fn revoking(&self, client: &BaseConsumer<Self>, partitions: Vec<i32>) {

@@ -13,7 +13,7 @@ mod read;
 mod settings;
 
 pub use commit::{Batch, CommitMode, Committer, Place, Report, StateRecord};
-pub use fetch::{Control, FetchEvent, Fetcher, Halt, Membership, Position};
+pub use fetch::{Control, FetchEvent, Fetcher, Gap, Halt, Membership, Position};
 pub use headers::RecordHeaders;
 pub use letters::{LetterError, LetterTopic};
 pub use park::{ParkError, ParkTopic, Parked};

@@ -1,0 +1,17 @@
+//! What breaks buses like this one, each brought about on a real Kafka, as [the table](../../../docs/reliability.md) names it.
+
+mod gap;
+mod slow;
+mod stopping;
+mod unwritable;
+mod zombie;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
+use rdkafka::client::DefaultClientContext;
+
+use crate::cluster::kafka;
+
+fn admin() -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", kafka().brokers()).create().expect("a client")
+}
