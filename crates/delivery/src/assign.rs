@@ -6,7 +6,6 @@ use crate::entry::Entry;
 use crate::frontier::Met;
 use crate::lane::{LaneId, Place};
 use crate::machine::{Drain, Machine};
-use crate::park::ParkLane;
 use crate::partition::{Assigned, Leaving};
 use crate::{Epoch, Key, OnDeadLetter, Order, Output, Partition, PauseReason, RecordId, Time};
 
@@ -46,6 +45,11 @@ impl<R: Clone> Machine<R> {
 
     /// Meets a record, and puts it into its lane.
     pub(crate) fn fetched(&mut self, id: RecordId, key: Option<Key>, bytes: usize, record: R) {
+        self.meet(id, key, bytes, record);
+        self.note_met(id.partition);
+    }
+
+    fn meet(&mut self, id: RecordId, key: Option<Key>, bytes: usize, record: R) {
         let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
         if !assigned.is_working() {
             return; // It is not committed either, and is fetched again by whoever comes next.
@@ -65,10 +69,7 @@ impl<R: Clone> Machine<R> {
             }
         }
         let maybe_applied = id.offset < assigned.inherited_ceiling;
-        let lane = ParkLane::of(Order::Key, key.as_ref(), id.offset);
-        let live = LaneId::of(Order::Key, key.as_ref()).is_some_and(|lane| assigned.lanes.contains(&lane));
-        let parked = self.settings.order == Order::Key && assigned.park.blocks(&lane, live);
-        if parked {
+        if self.settings.order == Order::Key && assigned.is_blocked(key.as_ref(), id.offset) {
             if self.window.take(bytes) {
                 self.pauses.extend(self.partitions.keys());
             }

@@ -93,6 +93,11 @@ impl Frontier {
         false
     }
 
+    /// Whether all that an earlier owner left unfinished up to this offset has been fetched again.
+    pub(crate) fn has_met(&self, offset: i64) -> bool {
+        self.inherited.front().is_none_or(|range| range.start > offset)
+    }
+
     /// Notes that an offset is final.
     pub(crate) fn finish(&mut self, offset: i64) {
         let Some(follows) = self.unfinished.remove(&offset) else { return };

@@ -265,6 +265,11 @@ impl Park {
         self.recalled.get(&offset).cloned()
     }
 
+    /// Whether this dead letter is the last one of its lane, and no newer record was done since.
+    pub(crate) fn is_held_by(&self, lane: &ParkLane, dead: i64) -> bool {
+        self.lanes.get(lane).is_some_and(|parked| parked.held == Some(dead))
+    }
+
     /// Whether anything of this lane is parked or held.
     pub(crate) fn has(&self, lane: &ParkLane) -> bool {
         self.lanes.contains_key(lane)

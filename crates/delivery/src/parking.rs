@@ -34,6 +34,7 @@ impl<R: Clone> Machine<R> {
         for key in &self.paused_keys {
             assigned.park.pause(&ParkLane::Key(key.clone()), true);
         }
+        assigned.parked_before = parked.iter().map(|one| one.offset).max();
         if !parked.is_empty() {
             assigned.unknown_until = unknown_until;
         }
@@ -161,8 +162,18 @@ impl<R: Clone> Machine<R> {
     pub(crate) fn plan_recalls(&mut self, partition: Partition) {
         self.recalls.retain(|(_, other)| *other != partition);
         let assigned = self.partitions.get(&partition).filter(|assigned| assigned.is_working());
-        if let Some(at) = assigned.and_then(|assigned| assigned.park.next_at()) {
+        let met = |assigned: &&Assigned<R>| assigned.parked_before.is_none_or(|last| assigned.frontier.has_met(last));
+        if let Some(at) = assigned.filter(met).and_then(|assigned| assigned.park.next_at()) {
             self.recalls.insert((at, partition));
+        }
+    }
+
+    /// Notes that a record was fetched: perhaps the last one that what an earlier owner parked has to wait for.
+    pub(crate) fn note_met(&mut self, partition: Partition) {
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return };
+        if assigned.parked_before.is_some_and(|last| assigned.frontier.has_met(last)) {
+            assigned.parked_before = None;
+            self.plan_recalls(partition);
         }
     }
 
@@ -258,6 +269,9 @@ impl<R: Clone> Machine<R> {
             return;
         }
         let live = LaneId::of(order, entry.key.as_ref()).is_some_and(|lane| assigned.lanes.contains(&lane));
+        if assigned.park.supersedes && (live || !assigned.park.is_held_by(&lane, id.offset)) {
+            return; // A newer record of its key is under way, or has made it moot: it would come after that.
+        }
         assigned.park.put(lane.clone(), id.offset, now, applied);
         assigned.park.note_live(&lane, live);
         self.take_room(bytes);

@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use crate::entry::Entry;
 use crate::frontier::Frontier;
-use crate::lane::Lanes;
+use crate::lane::{LaneId, Lanes};
 use crate::park::{Park, ParkLane};
-use crate::{Discarded, Epoch, Final, Metadata, Partition, PauseReason, Reason, RecordId, Time};
+use crate::{Discarded, Epoch, Final, Key, Metadata, Order, Partition, PauseReason, Reason, RecordId, Time};
 
 /// How much room the metadata must have again, in records under way, before a partition without room is fetched again.
 const ROOM_AGAIN: usize = 64;
@@ -27,6 +27,9 @@ pub(crate) struct Assigned<R> {
     pub(crate) frontier: Frontier,
     pub(crate) lanes: Lanes,
     pub(crate) park: Park,
+    /// The last record that an earlier owner parked. One before it may be unfinished, of the same key, and not fetched yet:
+    /// nothing is recalled before all of those are met.
+    pub(crate) parked_before: Option<i64>,
     /// How many records of the park are asked for, or under way.
     pub(crate) recalled: usize,
     /// How many records have no lane.
@@ -110,6 +113,7 @@ impl<R> Assigned<R> {
             frontier: Frontier::fresh(committed),
             lanes: Lanes::default(),
             park: Park::default(),
+            parked_before: None,
             recalled: 0,
             laneless: 0,
             to_prepare: VecDeque::new(),
@@ -164,6 +168,15 @@ impl<R> Assigned<R> {
         self.inherited_ceiling = metadata.ceiling;
         self.ceiling = metadata.ceiling;
         self.unknown_until = unknown_until;
+    }
+
+    /// Whether a record that was fetched has to be parked behind others of its key.
+    pub(crate) fn is_blocked(&self, key: Option<&Key>, offset: i64) -> bool {
+        if self.park.is_empty() {
+            return false;
+        }
+        let live = LaneId::of(Order::Key, key).is_some_and(|lane| self.lanes.contains(&lane));
+        self.park.blocks(&ParkLane::of(Order::Key, key, offset), live)
     }
 
     /// Whether a dead letter is under way again, or something has become of it that is not durable yet: who asks does not

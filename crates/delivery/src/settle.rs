@@ -366,55 +366,73 @@ impl<R: Clone> Machine<R> {
 
     /// A record has come to its end: it leaves its lane, and waits for the commit that makes it durable.
     pub(crate) fn finish(&mut self, id: RecordId, outcome: Outcome) {
-        let (order, now) = (self.settings.order, self.now);
         let Some(entry) = self.take_out(id) else { return };
         let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
-        let successor = entry.successor;
         let (dead, holds) = match &outcome {
             Outcome::Dead { holds, .. } => (true, *holds),
             Outcome::Done | Outcome::Skipped | Outcome::Parked { .. } => (false, false),
         };
         // What a dead letter holds is parked; what may supersede it goes on.
-        let parks = holds && order == Order::Key && !assigned.park.supersedes;
-        let park_lane = ParkLane::of(order, entry.key.as_ref(), id.offset);
-        if entry.came == Came::Parked {
-            assigned.park.end(park_lane.clone(), id.offset, now, dead);
+        let parks = holds && self.settings.order == Order::Key && !assigned.park.supersedes;
+        let in_park = holds || entry.came == Came::Parked || !assigned.park.is_empty();
+        if in_park {
+            self.end_in_park(id, &entry, &outcome);
         }
-        if (dead || matches!(outcome, Outcome::Done))
-            && let Some(moot) = assigned.park.supersede(&park_lane, id.offset)
-        {
-            let (id, key) = (assigned.id(moot), entry.key.clone());
-            assigned.discarded.push(Discarded { id, key, superseded: true });
-        }
-        if holds && assigned.park.supersedes {
-            assigned.park.hold(park_lane.clone(), id.offset);
-        }
-        match LaneId::of(order, entry.key.as_ref()) {
-            Some(lane) if parks => {
-                assigned.lanes.remove(&lane);
-                assigned.park.hold(park_lane, id.offset);
-            }
-            Some(lane) => {
-                // Nothing is done on hope: behind a dead letter the lane goes on when that is durable, if it does at all.
-                assigned.lanes.leave(&lane, successor, dead);
-                if holds && order == Order::Partition {
-                    assigned.held = Some(id.offset);
-                    self.pauses.insert(id.partition);
-                }
-                if !assigned.park.is_empty() && !assigned.lanes.contains(&lane) {
-                    assigned.park.note_live(&park_lane, false);
-                }
-            }
-            None => assigned.laneless -= 1,
-        }
-        if !assigned.park.is_empty() || entry.came == Came::Parked {
+        self.leave_lane(id, &entry, dead, holds, parks);
+        if in_park {
             self.plan_recalls(id.partition);
         }
+        let successor = entry.successor;
         self.record_final(id, entry, outcome);
         if parks {
             self.park_behind(id.partition, successor);
         } else if let Some(successor) = successor.filter(|_| !dead) {
             self.begin(id.partition, successor);
+        }
+    }
+
+    /// What the end of a record means for the others that are parked of its key, and for a dead letter before it.
+    fn end_in_park(&mut self, id: RecordId, entry: &Entry<R>, outcome: &Outcome) {
+        let (order, now) = (self.settings.order, self.now);
+        let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
+        let lane = ParkLane::of(order, entry.key.as_ref(), id.offset);
+        let (moves, dead, holds) = match outcome {
+            Outcome::Dead { holds, .. } => (true, true, *holds && order == Order::Key),
+            Outcome::Done => (true, false, false),
+            Outcome::Skipped | Outcome::Parked { .. } => (false, false, false),
+        };
+        if entry.came == Came::Parked {
+            assigned.park.end(lane.clone(), id.offset, now, dead);
+        }
+        if let Some(moot) = moves.then(|| assigned.park.supersede(&lane, id.offset)).flatten() {
+            let (id, key) = (assigned.id(moot), entry.key.clone());
+            assigned.discarded.push(Discarded { id, key, superseded: true });
+        }
+        if holds {
+            assigned.park.hold(lane, id.offset);
+        }
+    }
+
+    /// Takes a record out of its lane, whose next one is the head from now on.
+    fn leave_lane(&mut self, id: RecordId, entry: &Entry<R>, dead: bool, holds: bool, parks: bool) {
+        let order = self.settings.order;
+        let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
+        let Some(lane) = LaneId::of(order, entry.key.as_ref()) else {
+            assigned.laneless -= 1;
+            return;
+        };
+        if parks {
+            assigned.lanes.remove(&lane);
+            return;
+        }
+        // Nothing is done on hope: behind a dead letter the lane goes on when that is durable, if it does at all.
+        assigned.lanes.leave(&lane, entry.successor, dead);
+        if holds && order == Order::Partition {
+            assigned.held = Some(id.offset);
+            self.pauses.insert(id.partition);
+        }
+        if !assigned.park.is_empty() && !assigned.lanes.contains(&lane) {
+            assigned.park.note_live(&ParkLane::of(order, entry.key.as_ref(), id.offset), false);
         }
     }
 

@@ -330,3 +330,60 @@ fn a_redriven_dead_letter_is_not_made_moot_by_itself() {
     c.advance(secs(1));
     assert_eq!((superseded(&c), c.machine.load().parked_keys), (vec![], 0));
 }
+
+#[test]
+fn what_comes_while_a_dead_letter_is_being_given_up_waits_too() {
+    let mut c = Bench::with(|settings| settings.on_dead_letter = OnDeadLetter::Hold).proven();
+    c.fetch([(0, "acme")]);
+    c.answer(0, status(422));
+    c.advance(secs(1));
+    c.sent();
+    c.commits_by_itself = false;
+    c.discard(0, "acme");
+    c.fetch([(1, "acme")]); // else it could die, and hold the key, in the commit that lets it go
+    assert!(c.sent().is_empty());
+    c.commit_is_made(true);
+    c.advance(secs(1));
+    c.commit_is_made(true);
+    assert_eq!(c.sent(), [1]);
+}
+
+#[test]
+fn a_dead_letter_that_may_be_superseded_is_not_redriven_behind_a_newer_record() {
+    let mut c = superseding();
+    c.fetch([(0, "acme"), (1, "acme")]);
+    c.answer(0, status(422));
+    c.advance(secs(1));
+    assert_eq!(c.sent(), [0, 1]);
+    c.redrive(0, "acme"); // 1 is under way
+    c.answer(1, status(201));
+    c.redrive(0, "acme"); // 1 is done
+    c.advance(secs(1));
+    assert_eq!((c.sent(), superseded(&c), c.machine.load().buffered_records), (vec![], vec![0], 0));
+}
+
+#[test]
+fn what_was_parked_waits_for_older_records_of_its_key_that_are_fetched_again() {
+    let mut c = Bench::one_partition();
+    c.revoke(0, secs(1));
+    let key = || Some(b"acme"[..].into());
+    c.parked = vec![ParkedAt { offset: 9, key: key(), retry_after: secs(0), maybe_tried: false, unknown_below: None }];
+    let unfinished = vec![5..6, 7..8];
+    let before = tieline_delivery::Metadata {
+        partitions: 6,
+        fingerprint: 0xC0_FFEE,
+        worked: true,
+        base: 5,
+        horizon: 12,
+        ceiling: 5,
+        unfinished,
+    };
+    c.assign(0, 5, &before.encode());
+    c.advance(secs(10));
+    assert!(c.recalls.is_empty());
+    c.fetch([(5, "globex")]);
+    assert_eq!((c.sent(), c.recalls.len()), (vec![5], 0));
+    c.fetch([(7, "acme")]); // parked before 9, and comes up first
+    c.advance(secs(1));
+    assert_eq!((c.recalls.clone(), c.sent()), (vec![7], vec![7]));
+}

@@ -58,13 +58,22 @@ pub(super) fn state_records(
             topics.where_it_lies(ended, now, &mut records)?;
         }
     }
+    let newer_hold = |partition: i32, key: Option<&[u8]>, offset: i64| {
+        commit.finals.iter().any(|ended| {
+            let holds = matches!(ended.outcome, Outcome::Dead { holds: true, .. });
+            holds && ended.id.partition.0 == partition && held_key(ended) == key && ended.id.offset > offset
+        })
+    };
     for Discarded { id, key, superseded } in &commit.discarded {
         let origin = topics.origin(id.partition.0, id.offset);
         if *superseded {
             records.push(topics.superseded(origin.offset, id.partition.0, key.as_deref(), now.ms)?);
         }
         records.push(topics.ends(&topics.dead_letters, id.partition.0, origin.key()));
-        records.push(topics.ends(&topics.parked, id.partition.0, Hold::record_key(key.as_deref())));
+        // One dead letter may end another's hold by its own, under the same key.
+        if !newer_hold(id.partition.0, key.as_deref(), id.offset) {
+            records.push(topics.ends(&topics.parked, id.partition.0, Hold::record_key(key.as_deref())));
+        }
     }
     Ok(records)
 }

@@ -12,8 +12,9 @@ use super::read::{ReadError, TopicReader};
 use super::settings::{ConnectError, Connection};
 use crate::state::{Hold, ParkedRecord, ParkedSketch, StateError};
 
-/// How far two owners' clocks may be apart. A record whose time comes within it may have been tried by an owner before us.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);
+/// How far two owners' clocks may be apart, and how long one may act on that has been replaced and has not heard of it. A
+/// record whose time comes within it may have been tried by an owner before us.
+const OWNERS_APART: Duration = Duration::from_secs(60);
 
 /// What is parked and held of a partition.
 #[derive(Debug, Clone, Default)]
@@ -149,7 +150,7 @@ impl Latest {
                 offset: sketch.origin.offset,
                 key: sketch.key.as_deref().map(Into::into),
                 retry_after,
-                maybe_tried: retry_after <= CLOCK_SKEW,
+                maybe_tried: retry_after <= OWNERS_APART,
                 unknown_below: sketch.unknown_below,
             });
         }

@@ -88,14 +88,14 @@ pub struct ParkedSketch {
     pub retry_at_ms: i64,
 }
 
-/// A hold: the dead letter that a key waits behind. Its key is `hold:` and the held key; a partition whose records wait for
-/// each other is held under the bare `hold:`.
+/// A hold: the dead letter that a key waits behind, or that the next record of its key makes moot. Its key is `hold:` and
+/// the key of the dead letter, also where the whole partition waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold<'a> {
     /// Where the dead letter's record lies, or lay.
     #[serde(flatten)]
     pub origin: Origin,
-    /// The held key; none if the whole partition is held.
+    /// The key of the dead letter.
     #[serde(with = "bytes")]
     pub key: Option<Cow<'a, [u8]>>,
     /// Since when, milliseconds since the Unix epoch.
