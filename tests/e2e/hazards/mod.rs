@@ -1,6 +1,10 @@
 //! What breaks buses like this one, each brought about on a real Kafka, as [the table](../../../docs/reliability.md) names it.
 
 mod gap;
+mod herd;
+mod holes;
+mod partitions;
+mod registry;
 mod slow;
 mod stopping;
 mod unwritable;

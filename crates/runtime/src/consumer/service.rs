@@ -307,13 +307,16 @@ impl Service {
     }
 
     /// Comes to an end, as at a stop: what is under way in partitions that are well is not to come again. What goes wrong
-    /// first is what it ends with; what follows from it is logged.
+    /// first is what it ends with; what follows may only follow from that, and would mislead.
     fn give_up(&mut self, error: ServiceError) {
-        tracing::error!(consumer = self.consumer.name, %error, "the consumer cannot go on; what is under way ends first");
-        if self.given_up.is_none() {
-            self.given_up = Some(error);
-            self.drain();
+        let consumer = &self.consumer.name;
+        if self.given_up.is_some() {
+            tracing::debug!(consumer, %error, "and this");
+            return;
         }
+        tracing::error!(consumer, %error, "the consumer cannot go on; what is under way ends first");
+        self.given_up = Some(error);
+        self.drain();
     }
 
     pub(super) fn input(&mut self, input: Input<Arc<Delivered>>) {

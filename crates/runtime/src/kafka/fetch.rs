@@ -383,52 +383,53 @@ impl ConsumerContext for Membership {
 impl Membership {
     fn assigned(&self, client: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
         let membership = client.group_metadata().map(Arc::new);
-        let (mut positions, partition_count) = match self.positions(client, partitions) {
-            Ok(found) => found,
+        let partition_count = match self.partition_count(client) {
+            Ok(count) => count,
             Err(error) => return self.report(FetchEvent::Failed { error }),
         };
-        let assigned = match self.positions_known(&mut positions) {
-            Ok(()) => FetchEvent::Assigned { partitions: positions, partition_count, membership },
-            Err(event) => event,
-        };
-        self.report(assigned);
+        match self.positions(client, partitions) {
+            Ok(partitions) => self.report(FetchEvent::Assigned { partitions, partition_count, membership }),
+            Err(event) => {
+                // What was ours before can be committed only with the membership that we have now.
+                self.report(FetchEvent::Assigned { partitions: Vec::new(), partition_count, membership });
+                self.report(event);
+            }
+        }
     }
 
-    /// Completes where partitions stand. After the offsets: what was parked by the commit that they come from is there then.
-    /// Nothing is fetched meanwhile.
-    fn positions_known(&self, positions: &mut [Position]) -> Result<(), FetchEvent> {
-        if positions.is_empty() {
-            return Ok(());
+    fn partition_count(&self, client: &BaseConsumer<Self>) -> Result<u32, KafkaError> {
+        let metadata = client.fetch_metadata(Some(&self.topic), COORDINATOR_TIMEOUT)?;
+        let count = metadata.topics().first().map_or(0, |t| t.partitions().len());
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    /// Where partitions stand. Nothing is fetched meanwhile.
+    fn positions(
+        &self,
+        client: &BaseConsumer<Self>,
+        partitions: &TopicPartitionList,
+    ) -> Result<Vec<Position>, FetchEvent> {
+        if partitions.count() == 0 {
+            return Ok(Vec::new());
         }
+        let failed = |error| FetchEvent::Failed { error };
+        // Waits also while a transaction of an earlier owner is undecided (KIP-447), since we read committed.
+        let committed =
+            patiently(|| client.committed_offsets(partitions.clone(), COORDINATOR_TIMEOUT)).map_err(failed)?;
+        let mut positions: Vec<Position> =
+            committed.elements().iter().map(position).collect::<Result<_, _>>().map_err(failed)?;
         // Before the park, which has no such partition either where one was added to the topic.
         if let Some(at) = positions.iter().find(|at| at.offset.is_none()) {
             let halt = Halt::NoOffset { topic: self.topic.clone(), partition: at.partition };
             return Err(FetchEvent::Halted { halt });
         }
-        let numbers: Vec<i32> = positions.iter().map(|at| at.partition).collect();
-        let indexed = self.park.index(&numbers, crate::now_ms());
+        // After the offsets: what was parked by the commit that they come from is there then.
+        let indexed = self.park.index(&numbers(partitions), crate::now_ms());
         let mut parked = indexed.map_err(|error| FetchEvent::ParkUnreadable { error })?;
-        for at in positions {
+        for at in &mut positions {
             at.parked = parked.remove(&at.partition).unwrap_or_default();
         }
-        Ok(())
-    }
-
-    fn positions(
-        &self,
-        client: &BaseConsumer<Self>,
-        partitions: &TopicPartitionList,
-    ) -> Result<(Vec<Position>, u32), KafkaError> {
-        let metadata = client.fetch_metadata(Some(&self.topic), COORDINATOR_TIMEOUT)?;
-        let count = metadata.topics().first().map_or(0, |t| t.partitions().len());
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        if partitions.count() == 0 {
-            return Ok((Vec::new(), count));
-        }
-        // Waits also while a transaction of an earlier owner is undecided (KIP-447), since we read committed.
-        let committed = patiently(|| client.committed_offsets(partitions.clone(), COORDINATOR_TIMEOUT))?;
-        let positions = committed.elements().iter().map(position).collect::<Result<_, _>>()?;
-        Ok((positions, count))
+        Ok(positions)
     }
 
     fn revoking(&self, client: &BaseConsumer<Self>, partitions: Vec<i32>) {
