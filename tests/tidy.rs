@@ -155,6 +155,26 @@ fn every_source_file_that_a_document_names_is_there() {
 }
 
 #[test]
+fn every_test_that_the_table_of_hazards_names_is_there() {
+    let sources: String = sources().iter().map(|file| read(file)).collect();
+    let mut wrong = Vec::new();
+    let mut names_seen = 0;
+    let document = read("docs/reliability.md");
+    let rows = document.lines().filter(|line| line.starts_with("| ")).filter_map(|row| row.split('|').nth(3));
+    let is_name = |span: &String| {
+        span.contains('_') && span.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '0'..='9'))
+    };
+    for name in rows.flat_map(code_spans).filter(is_name) {
+        names_seen += 1;
+        if !sources.contains(&format!("fn {name}()")) {
+            wrong.push(format!("docs/reliability.md names the test {name}, and there is none"));
+        }
+    }
+    assert!(names_seen > 20, "{names_seen} tests were found: the test looks at the wrong thing");
+    none(&wrong);
+}
+
+#[test]
 fn every_source_file_says_first_what_it_is() {
     let mut wrong = Vec::new();
     for file in sources() {

@@ -3,8 +3,10 @@
 mod gap;
 mod herd;
 mod holes;
+mod hung;
 mod partitions;
 mod registry;
+mod sick_keys;
 mod slow;
 mod stopping;
 mod unwritable;
