@@ -13,7 +13,7 @@ use tieline_delivery::oracle::{Arrival, CommitSample, Ended, Evidence, Produced,
 use tieline_runtime::kafka::{Connection, EventProducer};
 use tieline_runtime::registry::RegistryClient;
 use tieline_runtime::system::idempotency::Cause;
-use tieline_sandbox::recorder::{Options, Recorder};
+use tieline_sandbox::recorder::{self, Options, Recorder};
 use tieline_sandbox::registry::Registry;
 use tieline_schema::avro::EventSchema;
 use tieline_schema::cloudevents::Attributes;
@@ -197,12 +197,24 @@ impl Load {
         duplicates_max: Option<usize>,
         ended: Vec<Ended>,
     ) -> Verdict {
+        let arrivals = self.recorder.arrivals();
+        self.verdict_of(arrivals, produced, duplicates_max, ended).await
+    }
+
+    /// The same, where another system than the recorder was called.
+    pub async fn verdict_of(
+        self,
+        arrivals: Vec<recorder::Arrival>,
+        produced: Vec<Produced>,
+        duplicates_max: Option<usize>,
+        ended: Vec<Ended>,
+    ) -> Verdict {
         self.stop_sampling.send_replace(true);
         let commits = self.sampler.await.expect("samples");
         assert!(!commits.is_empty(), "no commit was seen");
         let events: BTreeMap<String, String> =
             produced.iter().map(|record| (key_of(&self.name, &record.event_id), record.event_id.clone())).collect();
-        let arrivals = self.recorder.arrivals().into_iter().map(|arrival| {
+        let arrivals = arrivals.into_iter().map(|arrival| {
             let key = arrival.idempotency_key.unwrap_or_default();
             Arrival {
                 at_ms: u64::try_from(arrival.at.as_millis()).unwrap_or(u64::MAX),

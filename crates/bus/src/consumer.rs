@@ -9,11 +9,13 @@ use tieline_schema::contract::Operation;
 
 use crate::{Event, System};
 
+mod batch;
 mod compile;
 mod examine;
 mod read;
 mod tombstone;
 
+pub use batch::{Batch, ItemMeans, ItemOutcome, Outcomes, Reading};
 pub(crate) use compile::declared;
 pub use tombstone::Tombstone;
 
@@ -70,8 +72,10 @@ pub struct Call {
     pub operation: Arc<Operation>,
     /// The operation's parameters (path, query, header), by name.
     pub with: BTreeMap<String, Expression>,
-    /// The body, where the operation has one.
+    /// The body, where the operation has one; with a batch, one of its items.
     pub body: Option<Mapping>,
+    /// How records are sent together, where they are.
+    pub batch: Option<Batch>,
 }
 
 /// The event that follows from a call that is done.

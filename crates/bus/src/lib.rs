@@ -12,6 +12,7 @@ mod folder;
 mod known;
 mod load;
 mod not_enforced;
+mod place;
 mod producer;
 mod quantity;
 pub mod render;
@@ -22,7 +23,10 @@ mod values;
 mod variables;
 
 pub use cases::{CaseRun, CasesReport, run_cases};
-pub use consumer::{Call, Consumer, Deliver, Emit, FollowUp, LookUp, OnDeadLetter, Order, Start, Tombstone};
+pub use consumer::{
+    Batch, Call, Consumer, Deliver, Emit, FollowUp, ItemMeans, ItemOutcome, LookUp, OnDeadLetter, Order, Outcomes,
+    Reading, Start, Tombstone,
+};
 pub use environment::Environment;
 pub use event::Event;
 pub use producer::{Digest, Encoding, Hmac, Producer, Publish, Source, Verify, Webhook};

@@ -4,8 +4,8 @@
 
 mod support;
 
-use support::Copy;
 use support::Edit::{self, Replace, Write};
+use support::{BATCH, BATCH_CONTRACT, Copy};
 use tieline_bus::run_cases;
 
 const WON: &str = "consumers/erp-project/cases/won.yaml";
@@ -94,6 +94,27 @@ fn a_case_can_be_a_tombstone() {
     check("tombstone-skipped", &[Write(case, &deleted)]);
     check("tombstone-other-key", &[contract, deletes, Write(case, &gone("{ request: { with: { ref: D-2 } } }"))]);
     check("tombstone-taken", &[contract, deletes, Write(case, &gone("{ skipped: true }"))]);
+}
+
+#[test]
+fn a_case_of_a_batch_is_a_request_with_its_item_alone() {
+    let expect = "    body:
+      mode: each
+      inputs:
+        - { externalId: D-1, name: \"Rollout of Dana Weiss, planned\", requestId: 00000000-0000-0000-0000-000000000000 }
+response: { externalId: D-1, id: prj_1, status: 201 }";
+    let body = "    body:
+      externalId: D-1
+      name: Rollout
+      status: planned
+      budget: 123.50
+      startDate: \"2026-11-25\"
+      managerName: Dana Weiss
+response: { id: prj_1 }";
+    let with = Replace(WON, "  request:\n", "  request:\n    with: { dry: false }\n");
+    let copy = Copy::new(&[BATCH_CONTRACT, BATCH, Replace(WON, body, expect), with]);
+    let report = run_cases(&copy.load().bus.unwrap(), None);
+    assert_eq!(tieline_bus::render::human(copy.dir(), &report.problems()), "");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 mod support;
 
 use support::Edit::{Copy as CopyFile, Remove, Replace, Write};
-use support::{CANARY, Copy, Edit};
+use support::{BATCH, BATCH_CONTRACT, CANARY, Copy, Edit};
 use tieline_bus::Loaded;
 use tieline_mapping::Severity;
 
@@ -176,6 +176,51 @@ fn tombstones() {
     says("tombstone-without-key", "{ operation: deleteProject, with: { ref: \"all\" } }");
     says("tombstone-asks", "{ operation: getProject, with: { ref: $key } }");
     says("tombstone-other-system", "{ system: crm, operation: deleteProject, with: { ref: $key } }");
+}
+
+#[test]
+fn batches() {
+    let bus = Copy::new(&[BATCH_CONTRACT, BATCH]);
+    let loaded = bus.load();
+    assert_eq!(tieline_bus::render::human(bus.dir(), &loaded.problems), "");
+    let bus = loaded.bus.unwrap();
+    let batch = bus.consumers["erp-project"].call.batch.as_ref().unwrap();
+    let body = batch.body([&b"1"[..], b"2"]);
+    assert_eq!(std::str::from_utf8(&body).unwrap(), r#"{"mode":"each","inputs":[1,2]}"#);
+    assert_eq!(batch.with, [("dry".to_owned(), "false".to_owned())]);
+    assert!(batch.keyed);
+
+    let says = |name: &str, old: &str, new: &str| check(name, &[BATCH_CONTRACT, BATCH, Replace(CONSUMER, old, new)]);
+    says("batch-no-list", "items_at: /inputs", "items_at: /mode");
+    says("batch-unknown-place", "items_at: /inputs", "items_at: /input");
+    says("batch-too-many", "max: 50", "max: 200");
+    says("batch-more-than-in-flight", "in_flight: 64", "in_flight: 16");
+    says("batch-item", "requestId: $idempotency_key", "requestId: .title\n    budget: .amount");
+    says(
+        "batch-item-example",
+        "name: \"{.title | truncate(60)} of {$manager.display_name}, {.stage | translate(status)}\"",
+        "name: .title",
+    );
+    says("batch-without-item", "  item:\n    externalId: .id | truncate(64)", "  body_of_item:\n    externalId: .id");
+    says("batch-shared-reads-the-event", "mode: \"each\"", "mode: .stage");
+    says("batch-shared-missing", "  body: { mode: \"each\" }\n", "");
+    says("batch-outcomes-no-list", "at: /results", "at: /total");
+    says("batch-outcomes-unknown-place", "means: { /code:", "means: { /category:");
+    says("batch-never-applied", "/status: status", "/status: { \"201\": refused }");
+    says("batch-applied-twice", "BUSY: not_applied", "DONE: applied");
+    says("batch-by-position-of-two", "    id: /externalId\n", "");
+    says("batch-not-a-meaning", "/status: status", "/status: http");
+    says("batch-at-least-once", "    requestId: $idempotency_key\n", "");
+    says("batch-emit", "project_id: $response.id", "project_id: $response.results");
+    let look_up = "idempotency: { look_up: { createProjects: { operation: findProjects } } }";
+    let find = "  /found:
+    get:
+      operationId: findProjects
+      responses: { \"200\": { description: it, content: { application/json: { schema: { type: object, properties: {} } } } } }
+  /projects:\n";
+    let found = Replace(ERP_CONTRACT, "  /projects:\n", find);
+    let asks = Replace(ERP, "idempotency: { header: Idempotency-Key, remembers: 24h }", look_up);
+    check("batch-look-up", &[BATCH_CONTRACT, BATCH, found, asks]);
 }
 
 #[test]

@@ -52,15 +52,21 @@ fn codes() -> BTreeSet<String> {
     literals.filter(|quoted| is_code(quoted)).collect()
 }
 
-/// What a person sees of each code: the first that the golden files show.
+/// What a person sees of each code: what the golden file of its name shows, or else the first that any does.
 fn examples() -> BTreeMap<String, String> {
-    let mut examples = BTreeMap::new();
+    let (mut examples, mut of_name) = (BTreeMap::new(), BTreeSet::new());
     for file in files(&root().join("crates/bus/tests/golden")) {
+        let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&file).unwrap();
         let shown = text.splitn(3, "---\n").nth(2).unwrap();
         for problem in shown.trim_end().split("\n\n") {
             let code = problem.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(code, _)| code);
-            examples.entry(code.unwrap().to_owned()).or_insert_with(|| problem.to_owned());
+            let code = code.unwrap();
+            let named = code.replace('/', "-") == stem || code.split('/').nth(1) == Some(&stem);
+            if named && of_name.insert(code.to_owned()) {
+                examples.insert(code.to_owned(), problem.to_owned());
+            }
+            examples.entry(code.to_owned()).or_insert_with(|| problem.to_owned());
         }
     }
     examples

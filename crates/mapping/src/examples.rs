@@ -74,6 +74,15 @@ pub enum Given<'a> {
 pub enum Promise<'a> {
     /// The JSON satisfies this contract.
     Contract(&'a Validator),
+    /// The JSON, put between these bytes as the only item of a list, satisfies this contract.
+    Within {
+        /// The contract of the whole.
+        contract: &'a Validator,
+        /// The whole before and after it.
+        around: (&'a [u8], &'a [u8]),
+        /// Where the list lies in the whole, as a JSON pointer.
+        at: &'a str,
+    },
     /// The datum can be read back with this schema.
     Event(&'a EventSchema),
 }
@@ -165,6 +174,17 @@ impl Promise<'_> {
                 let value = body.pointer(&violation.pointer).filter(|v| !v.is_object() && !v.is_array());
                 let but = value.map_or_else(String::new, |v| format!(", but is {}", fields::shortened(v)));
                 broken(violation.pointer, format!("{}{but}", violation.message))
+            }
+            Self::Within { contract, around: (before, after), at } => {
+                let whole = [before, written, after].concat();
+                match Promise::Contract(contract).broken_by(&whole) {
+                    // What is shown is the item, which is what was mapped.
+                    Outcome::Broken { pointer, message } => {
+                        let within = pointer.strip_prefix(at).and_then(|p| p.strip_prefix("/0")).map(str::to_owned);
+                        broken(within.unwrap_or_default(), message)
+                    }
+                    other => other,
+                }
             }
             Self::Event(schema) => match schema.json_from_datum(written, VALUES_MAX) {
                 Ok(_) => Outcome::Kept,

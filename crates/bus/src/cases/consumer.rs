@@ -17,10 +17,13 @@ use tieline_mapping::yaml::Node;
 use tieline_schema::friendly::VALUES_MAX;
 
 use super::{BOUNDS, Case, Outcome, Refusal, compare, pointer, required, texts};
-use crate::consumer::{Call, Consumer, Emit, Tombstone};
+use crate::consumer::{Batch, Call, Consumer, Emit, Tombstone};
 use crate::fields::Fields;
 use crate::folder;
 use crate::values::{boolean, named, text};
+
+/// What `$idempotency_key` is in a case, which has no event id that it could be made of.
+const KEY_OF_A_CASE: &str = "00000000-0000-0000-0000-000000000000";
 
 /// A case as it is written.
 struct Written<'a> {
@@ -182,7 +185,11 @@ impl Case<'_> {
         at: &Node,
         expectation: &Expectation<'_>,
     ) {
-        let names: Vec<(&str, &Value)> = answers.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        let mut names: Vec<(&str, &Value)> = answers.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        let key = Value::String(KEY_OF_A_CASE.to_owned());
+        if consumer.call.batch.as_ref().is_some_and(|batch| batch.keyed) {
+            names.push((Batch::KEY, &key));
+        }
         let frame = match read(consumer, datum) {
             Ok(frame) => frame,
             Err(refusal) => return self.check_refusal(at, expectation.refused(), &refusal),
@@ -243,7 +250,11 @@ impl Case<'_> {
     fn check_emits(&self, consumer: &Consumer, frame: &Frame<'_>, names: &[(&str, &Value)], written: &Written<'_>) {
         let operation = &consumer.call.operation;
         let label = format!("{}.{}", consumer.call.system.name, operation.id);
-        let response = written.response.map(|node| self.answer(node, operation, &label));
+        let response = written.response.map(|node| match consumer.call.batch {
+            None => self.answer(node, operation, &label),
+            // One item's part of an answer.
+            Some(_) => node.to_json(),
+        });
         let Some(expected) = &written.emits else { return };
         let Some(emit) = &consumer.emit else {
             return written
@@ -290,6 +301,8 @@ fn concerns(consumer: &Consumer, frame: &Frame<'_>) -> Outcome<bool> {
 
 fn request(call: &Call, frame: &Frame<'_>, names: &[(&str, &Value)]) -> Outcome<Request> {
     let mut with = serde_json::Map::new();
+    let shared = call.batch.iter().flat_map(|batch| &batch.with);
+    with.extend(shared.map(|(name, value)| (name.clone(), Value::String(value.clone()))));
     for (name, expression) in &call.with {
         if let Some(text) = expression.text(frame, names)? {
             with.insert(name.clone(), Value::String(text));
@@ -300,7 +313,8 @@ fn request(call: &Call, frame: &Frame<'_>, names: &[(&str, &Value)]) -> Outcome<
         Some(mapping) => {
             let mut bytes = Vec::new();
             mapping.write(frame, names, &BOUNDS, &mut bytes)?;
-            Some(bytes)
+            // A batch of this event alone.
+            Some(call.batch.as_ref().map_or_else(|| bytes.clone(), |batch| batch.body([bytes.as_slice()])))
         }
     };
     Ok(Request { with, body })

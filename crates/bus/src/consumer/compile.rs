@@ -9,8 +9,9 @@ use tieline_mapping::{Compiler, Diagnostic, Severity, Target as TreeTarget};
 use tieline_schema::contract::Operation;
 use tieline_schema::types::{Kind, Type};
 
+use super::batch::AllOutcomes;
 use super::read::{Declared, DeclaredCall, DeclaredEmit, DeclaredLookUp, Target};
-use super::{Call, Consumer, Emit, FollowUp, LookUp};
+use super::{Batch, Call, Consumer, Emit, FollowUp, LookUp};
 use crate::asked::Asked;
 use crate::folder::DefinitionFile;
 use crate::tieline_yaml::LANGUAGE;
@@ -27,10 +28,17 @@ impl Declared<'_> {
         let when = self.when.map(|node| compiler.filter(node));
         let look_ups: Vec<Option<LookUp>> =
             self.look_ups.iter().flatten().map(|l| l.compile(self.file, &mut compiler)).collect();
-        let call = self.call.as_ref().and_then(|call| call.compile(self.file, &mut compiler));
+        let outcomes = self.call.as_ref().and_then(|call| call.outcomes(self.file));
+        let call = self.call.as_ref().and_then(|call| call.compile(self.file, &mut compiler, outcomes.as_ref()));
+        if let Some(batch) = call.as_ref().and_then(|call| call.batch.as_ref()) {
+            self.check_batch(batch);
+        }
         let on_tombstone = self.on_tombstone.as_ref().map(|call| call.as_ref()?.compile_tombstone(self.file));
-        let emit = self.emit.as_ref().map(|emit| emit.as_ref().and_then(|e| e.compile(&mut compiler, &self)));
-        let whole = self.is_whole(matches!(when, Some(None)));
+        let emit = self
+            .emit
+            .as_ref()
+            .map(|emit| emit.as_ref().and_then(|e| e.compile(&mut compiler, &self, outcomes.as_ref())));
+        let whole = self.is_whole(matches!(when, Some(None)), outcomes.is_some());
         let unread = self.unread(&compiler);
         let (layout, mut problems) = compiler.finish();
         // What follows is compiled twice, for an answer and for what a look-up finds: a mistake of both is one.
@@ -62,6 +70,19 @@ impl Declared<'_> {
         Some(consumer)
     }
 
+    /// A batch is of records that are in flight together.
+    fn check_batch(&self, batch: &Batch) {
+        let declared = self.call.as_ref().and_then(|call| call.batch.as_ref()?.as_ref());
+        if let Some(declared) =
+            declared.filter(|_| !self.file.has_errors() && batch.max > self.deliver.in_flight as usize)
+        {
+            let message =
+                format!("no batch can have more items than there are records in flight, {}", self.deliver.in_flight);
+            let help = "raise `deliver.in_flight`, best to a few times `max`, or lower `max`";
+            self.file.warning("bus/batch-max", declared.max.1, message, help);
+        }
+    }
+
     /// A look-up that nobody reads costs a call for each event.
     fn unread(&self, compiler: &Compiler) -> Vec<Diagnostic> {
         let unread = self.look_ups.iter().flatten().filter(|l| !compiler.reads_name(&l.name));
@@ -74,9 +95,10 @@ impl Declared<'_> {
     }
 
     /// Whether each part could be compiled for what it names; what its expressions say is another matter.
-    fn is_whole(&self, filter_is_broken: bool) -> bool {
+    fn is_whole(&self, filter_is_broken: bool, has_outcomes: bool) -> bool {
         let look_ups = self.look_ups.as_ref().is_some_and(|l| l.iter().all(|l| l.target.is_some()));
-        let call = self.call.as_ref().is_some_and(|call| call.target.is_some());
+        let call =
+            self.call.as_ref().is_some_and(|call| call.target.is_some() && (call.batch.is_none() || has_outcomes));
         let emit = match &self.emit {
             None => true,
             Some(emit) => emit.as_ref().is_some_and(|emit| emit.event.is_some()),
@@ -127,8 +149,17 @@ impl DeclaredLookUp<'_> {
 }
 
 impl DeclaredCall<'_> {
-    pub(super) fn compile(&self, file: &DefinitionFile<'_>, compiler: &mut Compiler) -> Option<Call> {
+    /// Compiles it; what became of items is known already, where they go out in batches.
+    pub(super) fn compile(
+        &self,
+        file: &DefinitionFile<'_>,
+        compiler: &mut Compiler,
+        outcomes: Option<&AllOutcomes>,
+    ) -> Option<Call> {
         let target = self.target.as_ref()?;
+        if let Some(batch) = &self.batch {
+            return self.compile_batch(file, compiler, (target, batch.as_ref()?), outcomes);
+        }
         self.warn_of_repeats(file, target);
         self.check_if_match(file, target);
         let with = target.asked().parameters(file, compiler, self.residual);
@@ -155,7 +186,7 @@ impl DeclaredCall<'_> {
             (None, Some(_) | None) => None,
         };
         let operation = target.operation.clone();
-        Some(Call { system: target.system.clone(), operation, with: with?, body: declared(body)? })
+        Some(Call { system: target.system.clone(), operation, with: with?, body: declared(body)?, batch: None })
     }
 
     /// Says so where a call may have its effect twice.
@@ -190,10 +221,21 @@ impl DeclaredCall<'_> {
 }
 
 impl DeclaredEmit<'_> {
-    fn compile(&self, compiler: &mut Compiler, consumer: &Declared<'_>) -> Option<Emit> {
-        match consumer.call.as_ref().and_then(|call| call.target.as_ref()) {
-            None => compiler.bind("response", Type::of(Kind::Any), "the answer of a call with mistakes"),
-            Some(target) => {
+    fn compile(
+        &self,
+        compiler: &mut Compiler,
+        consumer: &Declared<'_>,
+        outcomes: Option<&AllOutcomes>,
+    ) -> Option<Emit> {
+        let call = consumer.call.as_ref();
+        let lost = outcomes.is_none() && call.is_some_and(|call| call.batch.is_some());
+        match (call.and_then(|call| call.target.as_ref()).filter(|_| !lost), outcomes) {
+            (Some(target), Some((_, part))) => {
+                let label = format!("an item's part of the answer of {}", target.asked().label());
+                compiler.bind("response", part.clone(), &label);
+            }
+            (None, _) => compiler.bind("response", Type::of(Kind::Any), "the answer of a call with mistakes"),
+            (Some(target), None) => {
                 if let Some(answer) = target.operation.success_type() {
                     compiler.bind("response", answer, &format!("the answer of {}", target.asked().label()));
                 }
@@ -206,7 +248,7 @@ impl DeclaredEmit<'_> {
 
     /// Where the effect can be looked up, what is found takes the answer's place: all that the event reads has to be in it.
     fn of_found(&self, compiler: &mut Compiler, consumer: &Declared<'_>) -> Option<Option<FollowUp>> {
-        let target = consumer.call.as_ref()?.target.as_ref()?;
+        let target = consumer.call.as_ref().filter(|call| call.batch.is_none())?.target.as_ref()?;
         let look_up = target.system.idempotency.look_ups.get(&target.operation.id)?;
         let finds = format!("what {}.{} finds", target.system.name, look_up.operation.id);
         compiler.bind("response", look_up.found.clone(), &finds);
@@ -224,7 +266,7 @@ impl DeclaredEmit<'_> {
 }
 
 impl Target<'_> {
-    fn asked(&self) -> Asked<'_> {
+    pub(super) fn asked(&self) -> Asked<'_> {
         Asked { system: &self.system, operation: &self.operation, at: self.at, with: &self.with }
     }
 }

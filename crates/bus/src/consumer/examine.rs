@@ -3,9 +3,10 @@
 
 use tieline_mapping::{Examined, Given, Promise};
 use tieline_schema::contract::Operation;
+use tieline_schema::types::{Kind, Text, Type};
 
-use super::Consumer;
 use super::read::Declared;
+use super::{Batch, Consumer};
 use crate::examples::report;
 
 impl Declared<'_> {
@@ -17,10 +18,22 @@ impl Declared<'_> {
         let event = Given::Event(&consumer.event.schema);
         let (layout, when) = (&consumer.layout, consumer.when.as_ref());
 
-        let body = self.call.as_ref().and_then(|call| call.body);
+        let batch = consumer.call.batch.as_ref();
+        if batch.is_some_and(|batch| batch.keyed) {
+            let key = Type::of(Kind::Text(Text { format: Some("uuid".to_owned()), ..Text::default() }));
+            names.push((Batch::KEY, Given::Json(key, Vec::new())));
+        }
+        let body = self.call.as_ref().and_then(|call| if batch.is_some() { call.item } else { call.body });
         let request = consumer.call.operation.request.as_ref();
         if let (Some(node), Some(mapping), Some(request)) = (body, &consumer.call.body, request) {
-            let promise = Promise::Contract(&request.validator);
+            let promise = match &consumer.call.batch {
+                None => Promise::Contract(&request.validator),
+                Some(batch) => Promise::Within {
+                    contract: &request.validator,
+                    around: (&batch.around.0, &batch.around.1),
+                    at: &batch.items_at,
+                },
+            };
             let examined = Examined { event: event.clone(), layout, when, mapping, names: &names, promise };
             if !report(self.file, node, self.when, &examined) {
                 return;
@@ -29,7 +42,11 @@ impl Declared<'_> {
 
         let payload = self.emit.iter().flatten().find_map(|emit| emit.payload);
         if let (Some(node), Some(emit)) = (payload, &consumer.emit) {
-            names.extend(answers(&consumer.call.operation).map(|given| ("response", given)));
+            let response = match batch {
+                None => answers(&consumer.call.operation),
+                Some(batch) => Some(Given::Json(batch.response.clone(), Vec::new())),
+            };
+            names.extend(response.map(|given| ("response", given)));
             let promise = Promise::Event(&emit.event.schema);
             let examined = Examined { event, layout, when, mapping: &emit.of_answer.payload, names: &names, promise };
             report(self.file, node, self.when, &examined);

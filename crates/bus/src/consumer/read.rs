@@ -8,6 +8,7 @@ use tieline_mapping::Span;
 use tieline_mapping::yaml::{Node, NodeValue};
 use tieline_schema::contract::Operation;
 
+use super::batch::DeclaredBatch;
 use super::{Consumer, Deliver, OnDeadLetter, Order, Start};
 use crate::fields::Fields;
 use crate::folder::DefinitionFile;
@@ -63,6 +64,10 @@ pub(super) struct DeclaredCall<'a> {
     pub residual: Option<&'a Node>,
     /// Where `call` stands.
     pub at: Span,
+    /// `Some(None)` where it is declared and could not be read.
+    pub batch: Option<Option<DeclaredBatch>>,
+    /// What becomes of a record in a batch.
+    pub item: Option<&'a Node>,
 }
 
 pub(super) struct DeclaredEmit<'a> {
@@ -153,8 +158,11 @@ impl<'a> DeclaredCall<'a> {
         let mut fields = Fields::of(file, node, "`call`")?;
         let target = Target::read(&mut fields, file, all);
         let (body, body_at, residual) = (fields.node("body"), fields.key("body"), fields.node("residual"));
+        let batch_at = fields.key("batch");
+        let batch = fields.node("batch").map(|node| DeclaredBatch::read(file, node, batch_at));
+        let item = batch.as_ref().and_then(|_| fields.required_node("item"));
         fields.finish();
-        Some(Self { target, body, body_at, residual, at })
+        Some(Self { target, body, body_at, residual, at, batch, item })
     }
 
     /// The call of a tombstone, which goes to the system of the consumer's own call; nothing, where that is not known.
@@ -168,7 +176,7 @@ impl<'a> DeclaredCall<'a> {
         let target = Target::of(&mut fields, file, system.cloned());
         let (body, body_at, residual) = (fields.node("body"), fields.key("body"), fields.node("residual"));
         fields.finish();
-        Some(Self { target, body, body_at, residual, at })
+        Some(Self { target, body, body_at, residual, at, batch: None, item: None })
     }
 }
 

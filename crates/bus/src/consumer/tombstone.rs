@@ -58,7 +58,7 @@ impl DeclaredCall<'_> {
             return None;
         }
         let mut compiler = nothing_but_the_key();
-        let call = self.compile(file, &mut compiler);
+        let call = self.compile(file, &mut compiler, None);
         let reads_key = compiler.reads_name(Tombstone::KEY);
         let (layout, problems) = compiler.finish();
         let sound = problems.iter().all(|p| p.severity < Severity::Error);

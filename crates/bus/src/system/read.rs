@@ -169,7 +169,7 @@ impl Limits {
 }
 
 impl AnswerClass {
-    const WORDS: &'static [(&'static str, Self)] = &[
+    pub(crate) const WORDS: &'static [(&'static str, Self)] = &[
         ("applied", Self::Applied),
         ("refused", Self::Refused),
         ("not_applied", Self::NotApplied),

@@ -21,6 +21,62 @@ pub enum Edit<'a> {
     Copy(&'a str, &'a str),
 }
 
+/// A contract with an operation that takes a list.
+pub const BATCH_CONTRACT: Edit<'_> = Edit::Replace(
+    "systems/erp/openapi.yaml",
+    "  /ping:\n",
+    r#"  /projects/batch:
+    post:
+      operationId: createProjects
+      parameters: [{ name: dry, in: query, schema: { type: boolean } }]
+      requestBody: { required: true, content: { application/json: { schema: {
+        type: object, additionalProperties: false, required: [inputs, mode], properties: {
+          mode: { type: string, enum: [all, each] },
+          inputs: { type: array, maxItems: 100, items: {
+            type: object, additionalProperties: false, required: [externalId, name], properties: {
+              externalId: { type: string, maxLength: 64 }, name: { type: string, not: { maxLength: 6 } },
+              requestId: { type: string, format: uuid }, budget: { type: integer } } } } } } } } }
+      responses: { "207": { description: each, content: { application/json: { schema: {
+        type: object, required: [results], properties: {
+          total: { type: integer },
+          results: { type: array, items: { type: object, required: [externalId, id, status], properties: {
+            externalId: { type: string }, id: { type: string }, status: { type: integer } } } },
+          errors: { type: array, items: { type: object, required: [ref, code], properties: {
+            ref: { type: string }, code: { type: string } } } } } } } } } }
+  /ping:
+"#,
+);
+
+/// The good consumer, with a call of that operation.
+pub const BATCH: Edit<'_> = Edit::Replace("consumers/erp-project/consumer.yaml", CALL, BATCH_CALL);
+
+const CALL: &str = r#"  operation: createProject
+  body:
+    externalId: .id | truncate(64)
+    name: "{.title | truncate(60)}"
+    status: .stage | translate(status)
+    budget: .amount
+    startDate: .changed_at | date(Europe/Berlin)
+    managerName: $manager.display_name
+"#;
+
+const BATCH_CALL: &str = r#"  operation: createProjects
+  with: { dry: false }
+  batch:
+    items_at: /inputs
+    max: 50
+    linger: 30ms
+    id: /externalId
+    outcomes:
+      - { at: /results, means: { /status: status } }
+      - { at: /errors, id: /ref, means: { /code: { BUSY: not_applied } } }
+  body: { mode: "each" }
+  item:
+    externalId: .id | truncate(64)
+    name: "{.title | truncate(60)} of {$manager.display_name}, {.stage | translate(status)}"
+    requestId: $idempotency_key
+"#;
+
 /// A copy of the good bus.
 pub struct Copy(TempDir);
 

@@ -2,6 +2,7 @@
 //! committed.
 
 mod absent;
+mod batch;
 mod finals;
 mod follow_up;
 mod jobs;
@@ -9,6 +10,7 @@ mod lag;
 mod ordered;
 mod prepare;
 mod send;
+mod send_batch;
 mod service;
 mod settings;
 mod settled;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use serde_json::Value;
-use tieline_bus::{Call, Consumer, LookUp, Tombstone};
+use tieline_bus::{Batch, Call, Consumer, LookUp, Tombstone};
 use tieline_delivery::{Answer, AttemptLog, Reason};
 use tieline_mapping::{Bounds, Expression, Frame, Names, Reader, RunError};
 use tieline_schema::cloudevents::{Attributes, AttributesError};
@@ -14,9 +14,11 @@ use tieline_schema::wire::{SchemaRef, VALUE_SCHEMA_HEADER, split};
 
 use super::Wiring;
 use super::absent::{Absent, Asked};
+use super::batch::Batched;
 use crate::kafka::{Record, RecordHeaders};
 use crate::registry::RegistryError;
 use crate::state::{DeadLetter, ParkedRecord, StoredRequest};
+use crate::system::idempotency::Cause;
 use crate::system::{Effect, Sent};
 
 /// What one record may hold: as much as a Kafka record of the usual 1 MiB can say in earnest.
@@ -36,6 +38,8 @@ pub(super) struct Delivered {
     request: Mutex<Option<Arc<PreparedCall>>>,
     /// What is known of its effect.
     pub effect: Effect,
+    /// What came of it in batches.
+    pub batched: Batched,
     absent: Mutex<Option<Absent>>,
 }
 
@@ -86,6 +90,7 @@ impl Delivered {
             attributes: OnceLock::new(),
             request: Mutex::new(None),
             effect: Effect::default(),
+            batched: Batched::default(),
             absent: Mutex::new(None),
         }
     }
@@ -233,7 +238,7 @@ impl Preparer {
         let reader = self.reader(schema).await?;
         let Some(frame) = self.frame(&reader, datum)? else { return Ok(Step::Skip) };
         let looked_up = self.look_up(delivered, &frame).await?;
-        self.map(&frame, looked_up).map(Step::Call)
+        self.map(delivered, &frame, looked_up).map(Step::Call)
     }
 
     fn try_at_once(&self, delivered: &Delivered) -> Result<Option<Step>, Step> {
@@ -244,7 +249,7 @@ impl Preparer {
         };
         let Some(reader) = self.known_reader(schema) else { return Ok(None) };
         let Some(frame) = self.frame(&reader, datum)? else { return Ok(Some(Step::Skip)) };
-        self.map(&frame, Vec::new()).map(|call| Some(Step::Call(call)))
+        self.map(delivered, &frame, Vec::new()).map(|call| Some(Step::Call(call)))
     }
 
     /// What a record is to this consumer: nothing, where it is another type of the same topic, or a tombstone and the
@@ -335,7 +340,23 @@ impl Preparer {
         Err(Step::NotNow(answer, failed.log))
     }
 
-    fn map(&self, frame: &Frame<'_>, looked_up: Vec<(String, Arc<Value>)>) -> Result<PreparedCall, Step> {
+    /// What an effect of this event comes from: the call, or the follow-up event, which has no rounds.
+    pub fn cause<'a>(&'a self, call: &'a str, attributes: &'a Attributes, round: u32) -> Cause<'a> {
+        let (bus, consumer) = (&self.wiring.bus.name, &self.consumer.name);
+        Cause { bus, consumer, call, source: &attributes.source, id: &attributes.id, round }
+    }
+
+    fn map(
+        &self,
+        delivered: &Delivered,
+        frame: &Frame<'_>,
+        mut looked_up: Vec<(String, Arc<Value>)>,
+    ) -> Result<PreparedCall, Step> {
+        let keyed = self.consumer.call.batch.as_ref().is_some_and(|batch| batch.keyed);
+        if let Some(attributes) = delivered.attributes().filter(|_| keyed) {
+            let key = self.cause("call", attributes, delivered.effect.round()).key();
+            looked_up.push((Batch::KEY.to_owned(), Arc::new(Value::String(key.to_string()))));
+        }
         let call = written(&self.consumer.call, frame, &names(&looked_up))?;
         Ok(PreparedCall { looked_up, ..call })
     }

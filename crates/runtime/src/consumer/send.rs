@@ -61,13 +61,12 @@ impl Sender {
 
     /// What an effect of this event comes from: the call, or the follow-up event, which has no rounds.
     pub(super) fn cause<'a>(&'a self, call: &'a str, attributes: &'a Attributes, round: u32) -> Cause<'a> {
-        let (bus, consumer) = (&self.preparer.wiring.bus.name, &self.preparer.consumer.name);
-        Cause { bus, consumer, call, source: &attributes.source, id: &attributes.id, round }
+        self.preparer.cause(call, attributes, round)
     }
 
     /// Whether an event follows from the effect of a record. From that of a tombstone none does: it has no value that it
     /// could be made of.
-    fn follows(&self, delivered: &Delivered) -> bool {
+    pub(super) fn follows(&self, delivered: &Delivered) -> bool {
         self.follow_up_schema.is_some() && !delivered.is_tombstone()
     }
 
@@ -88,7 +87,7 @@ impl Sender {
         said.zip(tombstone).is_some_and(|(status, tombstone)| tombstone.is_met_by(status))
     }
 
-    fn observe(&self, attributes: &Attributes, answer: &Answer) {
+    pub(super) fn observe(&self, attributes: &Attributes, answer: &Answer) {
         let consumer = &self.preparer.consumer.name;
         self.metrics.attempts.with_label_values(&[consumer, label(answer)]).inc();
         if let (Answer::Applied, Some(time_ms)) = (answer, attributes.time_ms) {
@@ -97,7 +96,7 @@ impl Sender {
         }
     }
 
-    fn tell_called(
+    pub(super) fn tell_called(
         &self,
         (delivered, attributes, call): (&Delivered, &Attributes, &Call),
         attempt: u32,

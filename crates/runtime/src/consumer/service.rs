@@ -17,12 +17,14 @@ use tieline_delivery::{
 use tokio::sync::{mpsc, watch};
 
 use super::Wiring;
+use super::batch::{Collector, Waiting};
 use super::finals::StateTopics;
 use super::jobs::{JobId, Jobs};
 use super::lag::Ages;
 use super::ordered::JobRead;
 use super::prepare::{Delivered, Preparer, Step};
 use super::send::{Sender, detail, tell};
+use super::send_batch::Answered;
 use super::settings::settings;
 use super::status::{ConsumerStatus, reason_text};
 use crate::happening::{Happening, What};
@@ -85,6 +87,7 @@ pub enum ServiceError {
 pub(super) enum Done {
     Prepared { id: RecordId, attempt: u32, delivered: Arc<Delivered>, step: Step },
     Answered { id: RecordId, attempt: u32, answer: Answer, log: AttemptLog },
+    BatchAnswered(Vec<Answered>),
     JobRead { id: JobId, read: JobRead },
     Told,
     Recalled { id: RecordId, parked: Result<Box<ParkedRecord<'static>>, String> },
@@ -175,6 +178,8 @@ pub(super) struct Service {
     pub(super) consumer: Arc<Consumer>,
     pub(super) preparer: Arc<Preparer>,
     pub(super) sender: Arc<Sender>,
+    /// What waits to be sent together, where the consumer sends batches.
+    collector: Option<Collector>,
     pub(super) machine: Machine<Arc<Delivered>>,
     pub(super) fetcher: Fetcher,
     pub(super) committer: Committer,
@@ -256,6 +261,7 @@ impl Service {
         let preparer = Arc::new(Preparer::new(wiring, Arc::clone(&consumer)));
         let sender = Sender { preparer: Arc::clone(&preparer), system, metrics: metrics.clone(), follow_up_schema };
         let mut service = Self {
+            collector: consumer.call.batch.as_ref().map(Collector::new),
             machine: Machine::new(settings(&consumer), Time::default()),
             consumer,
             preparer,
@@ -304,6 +310,9 @@ impl Service {
     /// Sends nothing new. What is under way ends, what can be committed is, and then the loop is over.
     fn drain(&mut self) {
         self.input(Input::Drain { deadline: self.time_in(DRAIN) });
+        if let Some(collector) = &mut self.collector {
+            collector.close();
+        }
     }
 
     /// Comes to an end, as at a stop: what is under way in partitions that are well is not to come again. What goes wrong
@@ -334,7 +343,7 @@ impl Service {
                     if mapped_otherwise {
                         record.effect.mapped_otherwise();
                     }
-                    self.send(id, attempt, maybe_applied, record);
+                    self.send(now, Waiting { id, attempt, maybe_applied, delivered: record });
                 }
                 Output::Recall { id } => self.recall(id),
                 Output::Commit(commit) => self.commit(now, commit),
@@ -343,6 +352,12 @@ impl Service {
                 Output::Released { partition } => self.released(partition),
                 Output::Drained => return Next::Drained,
                 Output::Wait { until } => {
+                    let mut collector = self.collector.as_mut();
+                    if let Some(records) = collector.as_mut().and_then(|collector| collector.take_due(now)) {
+                        self.send_batch(records);
+                        continue;
+                    }
+                    let until = until.into_iter().chain(collector.and_then(|collector| collector.due())).min();
                     return Next::Wait(until.map(|at| tokio::time::Instant::from_std(self.origin + at.0)));
                 }
             }
@@ -366,11 +381,26 @@ impl Service {
         }
     }
 
-    fn send(&self, id: RecordId, attempt: u32, maybe_applied: bool, delivered: Arc<Delivered>) {
+    fn send(&mut self, now: Time, record: Waiting) {
+        if let Some(collector) = self.collector.as_mut().filter(|_| !record.delivered.is_tombstone()) {
+            if let Some(records) = collector.add(now, record) {
+                self.send_batch(records);
+            }
+            return;
+        }
+        let Waiting { id, attempt, maybe_applied, delivered } = record;
         let sender = Arc::clone(&self.sender);
         self.under_way.push(Box::pin(async move {
             let (answer, log) = sender.send(&delivered, attempt, maybe_applied).await;
             Done::Answered { id, attempt, answer, log }
+        }));
+    }
+
+    fn send_batch(&self, records: Vec<Waiting>) {
+        let (sender, consumer) = (Arc::clone(&self.sender), Arc::clone(&self.consumer));
+        self.under_way.push(Box::pin(async move {
+            let Some(batch) = &consumer.call.batch else { return Done::Told };
+            Done::BatchAnswered(sender.send_batch(batch, records).await)
         }));
     }
 
@@ -387,6 +417,12 @@ impl Service {
                 Input::Prepared { id, attempt, outcome: self.prepared(attempt, &delivered, step) }
             }
             Done::Answered { id, attempt, answer, log } => Input::Answered { id, attempt, answer, log },
+            Done::BatchAnswered(answered) => {
+                for Answered { id, attempt, answer, log } in answered {
+                    self.input(Input::Answered { id, attempt, answer, log });
+                }
+                return;
+            }
             Done::Recalled { id, parked } => self.recalled(id, parked),
             Done::JobRead { id, read } => return self.job_read(&id, read),
             Done::Told => return,
@@ -446,6 +482,9 @@ impl Service {
                     self.places.remove(&partition);
                     self.jobs.forget(partition);
                     self.ages.forget(partition);
+                    if let Some(collector) = &mut self.collector {
+                        collector.forget(Partition(partition));
+                    }
                     self.input(Input::Lost { partition: Partition(partition) });
                 }
             }
@@ -501,6 +540,9 @@ impl Service {
             partitions.iter().filter(|p| self.epochs.contains_key(p)).map(|p| Partition(*p)).collect();
         for &partition in &ours {
             self.input(Input::Revoke { partition, deadline });
+        }
+        if let Some(collector) = &mut self.collector {
+            collector.hurry();
         }
         if !ours.is_empty() {
             self.leaving = Some((ours, done));

@@ -2,6 +2,8 @@
 //! an effect whose answer was lost.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod batches;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -161,29 +163,7 @@ impl Line {
     }
 
     fn record(&self, deal: &str, owner: &str) -> Delivered {
-        let event = &self.preparer.consumer.event;
-        let mut value = v0_header(self.schema).to_vec();
-        value.extend(event.schema.datum_from_json(&json!({ "deal": deal, "owner": owner })).unwrap());
-        let attributes = Attributes {
-            id: format!("evt-{deal}"),
-            source: "/crm".into(),
-            ty: event.name.clone(),
-            time_ms: None,
-            subject: None,
-            causation_id: None,
-            traceparent: None,
-            tracestate: None,
-        };
-        let headers = attributes.to_headers();
-        Delivered::new(Record {
-            topic: event.topic.as_str().into(),
-            partition: 0,
-            offset: 0,
-            timestamp_ms: None,
-            key: None,
-            value: Some(value),
-            headers: headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect(),
-        })
+        record(&self.preparer.consumer, self.schema, deal, owner)
     }
 
     /// A record with this key and no value, nor any header that tells of it.
@@ -217,6 +197,33 @@ impl Line {
             assert!(begun.elapsed() < Duration::from_secs(10), "it is tried for ever");
         }
     }
+}
+
+/// A record of a deal, of this consumer's event.
+fn record(consumer: &tieline_bus::Consumer, schema: u32, deal: &str, owner: &str) -> Delivered {
+    let event = &consumer.event;
+    let mut value = v0_header(schema).to_vec();
+    value.extend(event.schema.datum_from_json(&json!({ "deal": deal, "owner": owner })).unwrap());
+    let attributes = Attributes {
+        id: format!("evt-{deal}"),
+        source: "/crm".into(),
+        ty: event.name.clone(),
+        time_ms: None,
+        subject: None,
+        causation_id: None,
+        traceparent: None,
+        tracestate: None,
+    };
+    let headers = attributes.to_headers();
+    Delivered::new(Record {
+        topic: event.topic.as_str().into(),
+        partition: 0,
+        offset: 0,
+        timestamp_ms: None,
+        key: None,
+        value: Some(value),
+        headers: headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect(),
+    })
 }
 
 #[tokio::test]

@@ -148,7 +148,7 @@ pub struct SystemClient {
     http: reqwest::Client,
     base: Base,
     prover: Prover,
-    redactor: Arc<Redactor>,
+    pub(super) redactor: Arc<Redactor>,
     pub(super) metrics: SystemMetrics,
 }
 

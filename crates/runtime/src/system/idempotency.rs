@@ -50,6 +50,21 @@ impl Cause<'_> {
     }
 }
 
+/// The key of a request that carries several effects: UUID version 5 over the key of each, in the order of the items (16
+/// bytes), and how often a request was answered in which it was and was not done (four bytes, big-endian).
+///
+/// The same items make the same key, so that a request that was lost and is made again as it was is recognised. Those that
+/// are left of a batch make another: under the old key a system would repeat its old answer.
+#[must_use]
+pub fn key_of_batch(items: impl IntoIterator<Item = (Uuid, u32)>) -> Uuid {
+    let mut name = Vec::new();
+    for (key, answered) in items {
+        name.extend_from_slice(key.as_bytes());
+        name.extend_from_slice(&answered.to_be_bytes());
+    }
+    Uuid::new_v5(&NAMESPACE, &name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +87,17 @@ mod tests {
         for (cause, key) in vectors {
             assert_eq!(cause.key().to_string(), key, "{cause:?}");
         }
+    }
+
+    #[test]
+    fn a_batch_has_one_key_until_it_has_other_items_or_an_answer() {
+        let (a, b) = (CAUSE.key(), Cause { id: "evt_2", ..CAUSE }.key());
+        let both = key_of_batch([(a, 0), (b, 0)]);
+        assert_eq!(both, key_of_batch([(a, 0), (b, 0)]));
+        assert_ne!(both, key_of_batch([(b, 0), (a, 0)]));
+        assert_ne!(both, key_of_batch([(b, 0)]));
+        assert_ne!(key_of_batch([(b, 0)]), key_of_batch([(b, 1)]), "its old answer would come again");
+        assert_ne!(key_of_batch([(a, 0)]), a);
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub(crate) fn judge(question: Question<'_>, outcome: Outcome, now: SystemTime) -
 
 /// The classes of the table, without what goes with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
+pub(super) enum Class {
     Applied,
     Refused,
     Conflict,
@@ -95,7 +95,7 @@ enum Class {
 }
 
 /// The rule, where a system does not say otherwise.
-fn class_of(status: u16, retry_after: Option<Duration>) -> Class {
+pub(super) fn class_of(status: u16, retry_after: Option<Duration>) -> Class {
     match status {
         200..=299 => Class::Applied,
         300..=399 | 501 => Class::Misconfigured,
@@ -114,18 +114,41 @@ fn class_of(status: u16, retry_after: Option<Duration>) -> Class {
 }
 
 /// What the system says otherwise: of this operation, else of all.
-fn class_by(system: &System, operation: &str, status: u16) -> Option<Class> {
+pub(super) fn class_by(system: &System, operation: &str, status: u16) -> Option<Class> {
     let said = [operation, "*"].into_iter().find_map(|name| system.answers.get(name)?.get(&status))?;
-    Some(match said {
-        AnswerClass::Applied => Class::Applied,
-        AnswerClass::Refused => Class::Refused,
-        AnswerClass::NotApplied => Class::NotApplied,
-        AnswerClass::Unknown => Class::Unknown,
-        AnswerClass::Throttled => Class::Throttled,
-        AnswerClass::AbsentOrForbidden => Class::AbsentOrForbidden,
-        AnswerClass::Credential => Class::Credential,
-        AnswerClass::Misconfigured => Class::Misconfigured,
-    })
+    Some(Class::from(*said))
+}
+
+impl From<AnswerClass> for Class {
+    fn from(said: AnswerClass) -> Self {
+        match said {
+            AnswerClass::Applied => Self::Applied,
+            AnswerClass::Refused => Self::Refused,
+            AnswerClass::NotApplied => Self::NotApplied,
+            AnswerClass::Unknown => Self::Unknown,
+            AnswerClass::Throttled => Self::Throttled,
+            AnswerClass::AbsentOrForbidden => Self::AbsentOrForbidden,
+            AnswerClass::Credential => Self::Credential,
+            AnswerClass::Misconfigured => Self::Misconfigured,
+        }
+    }
+}
+
+impl Class {
+    /// An answer of this class, for this reason, with the wait that was asked for.
+    pub(super) fn answer(self, reason: Reason, wait: Option<Duration>) -> Answer {
+        match self {
+            Self::Applied => Answer::Applied,
+            Self::Refused => Answer::Refused(reason),
+            Self::Conflict => Answer::Conflict(reason),
+            Self::AbsentOrForbidden => Answer::AbsentOrForbidden(reason),
+            Self::NotApplied => Answer::NotApplied(reason),
+            Self::Unknown => Answer::Unknown(reason),
+            Self::Throttled => Answer::Throttled { retry_after: wait.unwrap_or(RETRY_AFTER_DEFAULT) },
+            Self::Credential => Answer::Credential(reason),
+            Self::Misconfigured => Answer::Misconfigured(reason),
+        }
+    }
 }
 
 impl Question<'_> {
@@ -161,17 +184,10 @@ impl Question<'_> {
         let status = response.status;
         let class = class_by(self.system, &self.operation.id, status).unwrap_or_else(|| class_of(status, wait));
         let reason = self.reason(&format!("http-{status}"), &format!("answered {status}"));
-        let answer = match class {
-            Class::Applied => return self.applied(status, &response.body, at_ms),
-            Class::Refused => Answer::Refused(reason),
-            Class::Conflict => Answer::Conflict(reason),
-            Class::AbsentOrForbidden => Answer::AbsentOrForbidden(reason),
-            Class::NotApplied => Answer::NotApplied(reason),
-            Class::Unknown => Answer::Unknown(reason),
-            Class::Throttled => Answer::Throttled { retry_after: wait.unwrap_or(RETRY_AFTER_DEFAULT) },
-            Class::Credential => Answer::Credential(reason),
-            Class::Misconfigured => Answer::Misconfigured(reason),
-        };
+        if class == Class::Applied {
+            return self.applied(status, &response.body, at_ms);
+        }
+        let answer = class.answer(reason, wait);
         Reply::without_body(answer, self.log(at_ms, Some(status), response.body.bytes()))
     }
 

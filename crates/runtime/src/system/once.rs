@@ -97,7 +97,7 @@ impl SystemClient {
     }
 
     /// The system has forgotten the key, perhaps, and cannot be asked for the effect: a person has to.
-    fn forgotten(&self, operation: &str, other_bytes: bool) -> Ended {
+    pub(super) fn forgotten(&self, operation: &str, other_bytes: bool) -> Ended {
         let system = &self.system().name;
         let why = if other_bytes {
             "made by another version of the mapping".to_owned()

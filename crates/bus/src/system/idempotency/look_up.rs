@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tieline_mapping::suggest;
 use tieline_mapping::yaml::{Node, NodeValue};
 use tieline_mapping::{Compiler, Severity, Span};
 use tieline_schema::contract::Operation;
@@ -14,6 +13,7 @@ use super::EffectLookUp;
 use crate::asked::Asked;
 use crate::fields::Fields;
 use crate::folder::DefinitionFile;
+use crate::place::pointed_at;
 use crate::system::System;
 use crate::values::{duration, named, text};
 use crate::{certain, known};
@@ -108,36 +108,11 @@ impl<'a> Declared<'a> {
     fn place(&self, file: &DefinitionFile<'_>, answer: &Type, label: &str) -> Option<(Type, bool)> {
         let mut place = Type { nullable: false, ..answer.clone() };
         if let Some((pointer, at)) = &self.found_at {
-            if !pointer.starts_with('/') {
-                let help = "it begins with `/`, such as `/tickets`";
-                file.error("bus/wrong-value", *at, "this has to be a JSON pointer into the answer", help);
-                return None;
-            }
-            for step in pointer.split('/').skip(1) {
-                place = step_into(file, &place, &step.replace("~1", "/").replace("~0", "~"), *at, label)?;
-            }
+            place = pointed_at(file, answer, (pointer, *at), &format!("the answer of {label}"))?;
         }
         if let Kind::List { item, .. } = place.kind {
             return Some((*item, true));
         }
         Some((place, false))
     }
-}
-
-/// The type one step further into an answer.
-fn step_into(file: &DefinitionFile<'_>, ty: &Type, step: &str, at: Span, label: &str) -> Option<Type> {
-    let record = match &ty.kind {
-        Kind::Any => return Some(ty.clone()),
-        Kind::Map(value) => return Some((**value).clone()),
-        Kind::List { item, .. } if step.parse::<usize>().is_ok() => return Some((**item).clone()),
-        Kind::Record(record) => Some(record),
-        _other => None,
-    };
-    let field = record.and_then(|record| record.field(step));
-    if field.is_none() {
-        let names = record.iter().flat_map(|record| record.fields.iter().map(|f| f.name.as_str()));
-        let help = suggest::help(step, names).unwrap_or_default();
-        file.error("bus/unknown-place", at, format!("the answer of {label} has no `{step}` there"), help);
-    }
-    field.map(|field| field.ty.clone())
 }
