@@ -34,7 +34,18 @@ async fn a_stopped_consumer_finishes_what_is_in_flight_and_repeats_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_that_join_and_leave_share_the_work_and_repeat_nothing() {
-    let load = Load::start("members", Options { latency: Duration::from_millis(20), ..Options::default() }).await;
+    join_and_leave("members", "classic").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_do_so_too_under_the_newer_group_protocol() {
+    join_and_leave("members848", "consumer").await;
+}
+
+async fn join_and_leave(bus: &str, protocol: &str) {
+    let load = Load::start(bus, Options { latency: Duration::from_millis(20), ..Options::default() }).await;
+    let settings = format!("replication: 1, settings: {{ group.protocol: \"{protocol}\" }} }}");
+    load.edit("tieline.yaml", "replication: 1 }", &settings);
     let producing = load.produce(4_000, secs(20));
     let first = load.replica("a");
     eventually("the first replica works", secs(60), || load.recorder.effects() > 100).await;

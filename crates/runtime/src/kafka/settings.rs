@@ -108,7 +108,8 @@ pub fn consumer_settings(connection: &Connection, group: &str) -> Result<ClientC
     if connection.embedded {
         // The mock cluster takes seconds to join a classic group, and a tenth of one for this protocol (KIP-848).
         config.set("group.protocol", "consumer");
-    } else {
+    } else if config.get("group.protocol") != Some("consumer") {
+        // With the newer protocol (KIP-848) these are the broker's to say, and the client refuses them.
         let session = SESSION_TIMEOUT.as_millis().to_string();
         set_unless_given(&mut config, "session.timeout.ms", &session);
         set_unless_given(&mut config, "heartbeat.interval.ms", "1500");
@@ -188,5 +189,14 @@ mod tests {
         assert_eq!(config.get("session.timeout.ms"), Some("45000"));
         assert_eq!(config.get("enable.auto.offset.store"), Some("false"));
         assert_eq!(config.get("auto.offset.reset"), Some("error"));
+    }
+
+    #[test]
+    fn the_newer_group_protocol_is_given_nothing_that_its_client_refuses() {
+        for protocol in ["classic", "consumer"] {
+            let config = consumer_settings(&connection(&[("group.protocol", protocol)]), "g").unwrap();
+            let client: Result<rdkafka::consumer::BaseConsumer, _> = config.create();
+            assert!(client.is_ok(), "{protocol}: {:?}", client.err());
+        }
     }
 }
