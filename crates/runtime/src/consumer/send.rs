@@ -38,9 +38,9 @@ impl Sender {
         let what = if delivered.is_tombstone() { "tombstone" } else { "call" };
         let key = self.cause(what, attributes, delivered.effect.round()).key();
         let reads_response = self.follows(delivered);
-        let request = Request { reads_response, ..request(call, &prepared, attributes, key) };
+        let mut request = Request { reads_response, ..request(call, &prepared, attributes, key) };
         let started = Instant::now();
-        let mut attempted = self.system.once(request, &delivered.effect, maybe_applied).await;
+        let mut attempted = self.system.once(&mut request, &delivered.effect, maybe_applied).await;
         if self.is_gone(delivered, &attempted) {
             attempted.answer = Answer::Applied;
         }

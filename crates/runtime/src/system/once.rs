@@ -34,30 +34,31 @@ type Ended = Attempted;
 
 impl SystemClient {
     /// Makes the call, where that is the right thing to do. `maybe_applied` says whether an earlier attempt may have been
-    /// applied; the request's key is that of the effect's round.
-    pub async fn once(&self, request: Request, effect: &Effect, maybe_applied: bool) -> Attempted {
+    /// applied; the request's key is that of the effect's round. The request is borrowed, since a future keeps what it is
+    /// given twice; the condition of an upsert is added to it.
+    pub async fn once(&self, request: &mut Request, effect: &Effect, maybe_applied: bool) -> Attempted {
         match self.try_once(request, effect, maybe_applied).await {
             Ok(attempted) | Err(attempted) => attempted,
         }
     }
 
-    async fn try_once(&self, mut request: Request, effect: &Effect, maybe_applied: bool) -> Result<Attempted, Ended> {
+    async fn try_once(&self, request: &mut Request, effect: &Effect, maybe_applied: bool) -> Result<Attempted, Ended> {
         let system = self.system();
         let look_up = system.idempotency.look_ups.get(&request.operation.id);
         let before = effect.before(system, &request.operation.id, maybe_applied, crate::now_ms());
         match (before, look_up) {
             (Before::Send, _) => {}
             // Boxed, as all that is rare: it would make the future of each call larger.
-            (Before::LookUp, Some(look_up)) => Box::pin(self.look_for(look_up, &request, effect)).await?,
+            (Before::LookUp, Some(look_up)) => Box::pin(self.look_for(look_up, request, effect)).await?,
             (Before::LookUp, None) | (Before::Forgotten, _) => {
                 return Err(self.forgotten(&request.operation.id, effect.is_of_other_bytes()));
             }
         }
         if system.idempotency.means == (Means::Upsert { if_match: true }) {
-            Box::pin(self.add_condition(&mut request)).await?;
+            Box::pin(self.add_condition(request)).await?;
         }
         let begun_ms = crate::now_ms();
-        let reply = self.call(&request).await;
+        let reply = self.call(request).await;
         let times = (begun_ms, crate::now_ms());
         if reply.meets == Some(Meaning::Mismatch) {
             // Another attempt was there under this key, so that it stays the key, whatever became of that one.
@@ -66,7 +67,7 @@ impl SystemClient {
         effect.answered(system, &reply.answer, reply.log.status, times);
         if let Some(look_up) = look_up.filter(|_| needs_looking_up(&reply)) {
             effect.meets_another(times.1);
-            Box::pin(self.look_for(look_up, &request, effect)).await?;
+            Box::pin(self.look_for(look_up, request, effect)).await?;
         }
         let came = Came::Answered(reply.body.map(|(body, _)| body));
         Ok(Attempted { answer: reply.answer, log: reply.log, came })

@@ -154,7 +154,7 @@ impl Record {
             "setProject" => vec![("id".to_owned(), self.body["externalId"].as_str().unwrap().to_owned())],
             _ => vec![],
         };
-        let request = Request {
+        let mut request = Request {
             operation,
             parameters,
             body: Some(self.body.to_string().into()),
@@ -163,7 +163,7 @@ impl Record {
             headers: vec![],
             reads_response: true,
         };
-        let attempted = erp.client.once(request, &self.effect, self.maybe_applied).await;
+        let attempted = erp.client.once(&mut request, &self.effect, self.maybe_applied).await;
         self.maybe_applied |= matches!(attempted.answer, Answer::Unknown(_));
         attempted
     }
