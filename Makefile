@@ -37,7 +37,7 @@ check: need-rust ## Format, lints, and the definitions' own check and cases
 	cargo run --quiet --locked $(FEATURES) -- check --strict
 	cargo run --quiet --locked $(FEATURES) -- test
 
-bench: need-rust need-kafka ## The consumer beside a raw loop, as CPU a record (JSON lines)
+bench: need-rust need-kafka ## What guarantees cost, how they stand trouble: JSON lines (BENCH_WORKLOAD=…)
 	cargo bench --locked $(FEATURES) --bench consumer
 
 sim: need-rust ## The simulator: SEEDS=10000 FIRST=1

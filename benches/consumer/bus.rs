@@ -1,8 +1,8 @@
 //! The bus that is measured: the flagship's `erp-project`, with its mapping and its contract, in a folder of its own.
 //!
-//! Three things differ from the flagship. The ERP sets no limit and takes a token that is not fetched, since the limit
-//! would be what is measured; the consumer starts at the beginning of the topic; and a workload without a follow-up event
-//! has no `emit`.
+//! Four things differ from the flagship. The ERP sets no limit and takes a token that is not fetched, since the limit
+//! would be what is measured; the consumer starts at the beginning of the topic; a workload without a follow-up event has no
+//! `emit`; and each says how many calls may be under way.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 use tieline_bus::{Bus, Environment, render};
 
-use crate::workload::Workload;
+use crate::workload::Records;
 
 /// The consumer.
 pub const CONSUMER: &str = "erp-project";
@@ -20,6 +20,9 @@ pub const EVENT: &str = "crm.deal_stage_changed";
 
 /// The event that follows.
 pub const FOLLOW_UP: &str = "erp.project_created";
+
+/// How many partitions a topic has.
+pub const PARTITIONS: u32 = 6;
 
 /// The token that the ERP is shown.
 pub const TOKEN: &str = "bench-token";
@@ -51,7 +54,7 @@ impl Environment for Addresses {
 }
 
 /// Writes the bus into a folder. Its name decides the consumer's group, so that a new name reads from the beginning.
-pub fn write(dir: &Path, name: &str, workload: Workload) -> anyhow::Result<()> {
+pub fn write(dir: &Path, name: &str, of: Records, in_flight: usize) -> anyhow::Result<()> {
     let flagship = Path::new(env!("CARGO_MANIFEST_DIR"));
     let consumer = PathBuf::from("consumers").join(CONSUMER).join("consumer.yaml");
     put(dir, "tieline.yaml", &tieline_yaml(name))?;
@@ -60,7 +63,7 @@ pub fn write(dir: &Path, name: &str, workload: Workload) -> anyhow::Result<()> {
         put(dir, file, &read(&flagship.join(file))?)?;
     }
     let text = read(&flagship.join(&consumer))?;
-    put(dir, &consumer.display().to_string(), &changed(&text, workload)?)
+    put(dir, &consumer.display().to_string(), &changed(&text, of, in_flight)?)
 }
 
 /// Loads it.
@@ -77,7 +80,7 @@ fn tieline_yaml(name: &str) -> String {
     format!(
         "bus: {name}\n\
          language: 1\n\
-         kafka: {{ brokers: \"${{KAFKA_BROKERS}}\", partitions: 6, replication: 1 }}\n\
+         kafka: {{ brokers: \"${{KAFKA_BROKERS}}\", partitions: {PARTITIONS}, replication: 1 }}\n\
          registry: {{ url: \"${{SCHEMA_REGISTRY_URL}}\" }}\n"
     )
 }
@@ -93,10 +96,14 @@ deadline: 10s
 version: { header: API-Version, expect: "2026-01" }
 "#;
 
-fn changed(text: &str, workload: Workload) -> anyhow::Result<String> {
-    let text = if workload.follow_up { text.to_owned() } else { without_block(text, "emit:") };
-    ensure!(text.contains("start: now"), "consumers/{CONSUMER} no longer starts `now`: see to benches/consumer/bus.rs");
-    Ok(text.replace("start: now", "start: earliest"))
+fn changed(text: &str, of: Records, in_flight: usize) -> anyhow::Result<String> {
+    let mut text = if of.follow_up { text.to_owned() } else { without_block(text, "emit:") };
+    let ours = format!("in_flight: {in_flight}\n");
+    for (theirs, ours) in [("start: now", "start: earliest"), ("in_flight: 64\n", ours.as_str())] {
+        ensure!(text.contains(theirs), "consumers/{CONSUMER} has no `{theirs}` now: see to benches/consumer/bus.rs");
+        text = text.replace(theirs, ours);
+    }
+    Ok(text)
 }
 
 /// Leaves a block of the first level out.

@@ -1,19 +1,24 @@
 //! The records that both sides read: deals of a thousand accounts, the same in every run.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tieline_bus::Event;
-use tieline_runtime::kafka::EventProducer;
+use tieline_runtime::kafka::{Connection, EventProducer};
 use tieline_schema::cloudevents::Attributes;
 use tieline_schema::wire::v0_header;
 
-use crate::workload::Workload;
+use crate::workload::Records;
 
 /// How many different deals there are: enough that most calls under way are of different keys, few enough that some wait.
 const DEALS: u32 = 10_000;
+
+/// The key that has far more records than others, in workloads that have one.
+pub const BUSY_KEY: &str = "D-busy";
 
 /// Where the randomness starts.
 const SEED: u64 = 20_261_124;
@@ -34,13 +39,23 @@ pub struct Sample {
 }
 
 /// The events of a workload.
-pub fn samples(workload: Workload, records: usize) -> impl Iterator<Item = Sample> {
+pub fn samples(of: Records, records: usize) -> impl Iterator<Item = Sample> {
     let mut random = StdRng::seed_from_u64(SEED);
-    (0..records).map(move |n| sample(&mut random, n % workload.one_won_of == 0))
+    (0..records).map(move |n| {
+        let deal = random.random_range(0..DEALS);
+        let is_busy = of.one_busy_of.is_some_and(|one_of| n % one_of == 0);
+        let key = if is_busy { BUSY_KEY.to_owned() } else { format!("D-{deal:05}") };
+        sample(&mut random, key, n % of.one_won_of == 0)
+    })
 }
 
-fn sample(random: &mut StdRng, won: bool) -> Sample {
-    let key = format!("D-{:05}", random.random_range(0..DEALS));
+/// Events of deals that are all won, one of each key.
+pub fn one_of_each(keys: impl Iterator<Item = String>) -> impl Iterator<Item = Sample> {
+    let mut random = StdRng::seed_from_u64(SEED);
+    keys.map(move |key| sample(&mut random, key, true))
+}
+
+fn sample(random: &mut StdRng, key: String, won: bool) -> Sample {
     let account: usize = random.random_range(0..ACCOUNTS.len());
     let cents = random.random_range(100..90_000_000_u32);
     let amount = format!("{}.{:02}", cents / 100, cents % 100);
@@ -68,22 +83,33 @@ fn sample(random: &mut StdRng, won: bool) -> Sample {
     Sample { key, payload }
 }
 
-/// Publishes them as a producer would.
-pub async fn publish(
-    producer: &EventProducer,
-    event: &Event,
+/// Publishes events as a producer does.
+pub struct Source {
+    producer: EventProducer,
+    event: Arc<Event>,
     schema: u32,
-    workload: Workload,
-    records: usize,
-) -> anyhow::Result<()> {
-    let sends = samples(workload, records).enumerate().map(|(n, sample)| async move {
-        let mut value = v0_header(schema).to_vec();
-        value.extend(event.schema.datum_from_json(&sample.payload).context("a sample does not fit its schema")?);
-        let attributes = attributes(event, n, &sample.key);
-        producer.publish(&event.topic, sample.key.as_bytes(), &attributes, &value).await?;
-        anyhow::Ok(())
-    });
-    futures_util::stream::iter(sends).buffered(PUBLISHING_MAX).try_collect::<()>().await
+}
+
+impl Source {
+    /// `schema` is the registry's id of the event's.
+    pub fn new(connection: &Connection, event: Arc<Event>, schema: u32) -> anyhow::Result<Self> {
+        Ok(Self { producer: EventProducer::new(connection)?, event, schema })
+    }
+
+    /// Publishes one. Its number makes its id: none may come twice for one consumer.
+    pub async fn publish(&self, n: usize, sample: &Sample) -> anyhow::Result<()> {
+        let mut value = v0_header(self.schema).to_vec();
+        value.extend(self.event.schema.datum_from_json(&sample.payload).context("a sample does not fit its schema")?);
+        let attributes = attributes(&self.event, n, &sample.key);
+        self.producer.publish(&self.event.topic, sample.key.as_bytes(), &attributes, &value).await?;
+        Ok(())
+    }
+
+    /// Publishes as many as there are, as fast as it goes.
+    pub async fn publish_all(&self, samples: impl Iterator<Item = Sample>) -> anyhow::Result<()> {
+        let sends = samples.enumerate().map(|(n, sample)| async move { self.publish(n, &sample).await });
+        futures_util::stream::iter(sends).buffered(PUBLISHING_MAX).try_collect::<()>().await
+    }
 }
 
 fn attributes(event: &Event, n: usize, key: &str) -> Attributes {

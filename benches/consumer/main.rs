@@ -1,19 +1,27 @@
-//! What a consumer with all its guarantees costs, beside a loop of the same libraries without any.
+//! What a consumer with all its guarantees costs, how it stands trouble, and how soon it delivers.
 //!
-//! `make bench`, or `cargo bench --bench consumer`. Both sides read the same records from a real Kafka and call the same
-//! recording system. Kafka, that system and each side are processes of their own, so that what is counted is the side's
-//! CPU time and nothing else; it is far steadier than elapsed time where cores are shared. Rounds alternate between the
-//! sides, medians are reported: a JSON line for each workload on standard output, what it took on standard error.
+//! `make bench`, or `cargo bench --bench consumer`. Everything is read from a real Kafka and goes to a recording system.
+//! Kafka, that system and what is measured are processes of their own, so that what is counted is one process's CPU time
+//! and memory and nothing else. Where there is something to compare with (a loop of the same libraries without guarantees,
+//! or the same run without trouble), rounds alternate and medians are reported: a JSON line for each workload on standard
+//! output, what it took on standard error.
 //!
-//! `BENCH_RECORDS` (default 40,000), `BENCH_ROUNDS` (default 3) and `BENCH_WORKLOAD` (default all) make it shorter or longer.
+//! `BENCH_RECORDS` (default 40,000), `BENCH_ROUNDS` (default 3), `BENCH_WORKLOAD` (default all) and
+//! `BENCH_OUTAGE_SECONDS` (default 15) make it shorter or longer.
 
 mod bus;
 mod by_hand;
+mod cost;
 mod driver;
 mod events;
+mod idle;
+mod latency;
 mod measure;
+mod outage;
 mod process;
+mod rate;
 mod raw;
+mod stage;
 mod system;
 mod tied;
 mod workload;

@@ -1,9 +1,10 @@
-//! What a process has used up, as the kernel counts it.
+//! What a process has used up, as the kernel counts it, and what comes of several rounds.
 
 use std::fs;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// How long a unit of `/proc/PID/stat` is: `USER_HZ` is 100 on all of Linux's usual machines. A side takes seconds, so
 /// that it makes no more than some tenths of a per cent.
@@ -21,22 +22,71 @@ pub struct Used {
     pub elapsed_ms: u64,
     /// The most memory that it had, since its start.
     pub peak_rss_kib: u64,
+    /// How long its calls took, in sum; nought where it does not count that.
+    pub in_calls_ms: u64,
 }
 
-/// The CPU time of this process so far.
-pub fn cpu_us() -> anyhow::Result<u64> {
-    let stat = fs::read_to_string("/proc/self/stat").context("cannot read /proc/self/stat")?;
+/// The CPU time of a process so far.
+pub fn cpu_us(pid: u32) -> anyhow::Result<u64> {
+    let file = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let mut fields = after_name.split_whitespace().skip(UTIME).map(str::parse::<u64>);
     match (fields.next(), fields.next()) {
         (Some(Ok(user)), Some(Ok(system))) => Ok((user + system) * TICK_US),
-        _ => anyhow::bail!("/proc/self/stat is not as proc(5) has it: {stat}"),
+        _ => anyhow::bail!("{file} is not as proc(5) has it: {stat}"),
     }
 }
 
-/// The most memory that this process had.
-pub fn peak_rss_kib() -> anyhow::Result<u64> {
-    let status = fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM in /proc/self/status")?;
-    line.trim().trim_end_matches(" kB").parse().with_context(|| format!("VmHWM is no number: {line}"))
+/// The most memory that a process had.
+pub fn peak_rss_kib(pid: u32) -> anyhow::Result<u64> {
+    kib(pid, "VmHWM:")
+}
+
+/// The memory that a process has.
+pub fn rss_kib(pid: u32) -> anyhow::Result<u64> {
+    kib(pid, "VmRSS:")
+}
+
+fn kib(pid: u32, what: &str) -> anyhow::Result<u64> {
+    let file = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
+    let line = line.with_context(|| format!("no {what} in {file}"))?;
+    line.trim().trim_end_matches(" kB").parse().with_context(|| format!("{what} is no number: {line}"))
+}
+
+/// What came of several rounds.
+#[derive(Debug, Clone, Copy)]
+pub struct Spread {
+    /// The lowest.
+    pub least: f64,
+    /// The middle, or between the two middles.
+    pub median: f64,
+    /// The highest.
+    pub most: f64,
+}
+
+impl Spread {
+    /// Not numbers where there are no rounds.
+    pub fn of(rounds: impl IntoIterator<Item = f64>) -> Self {
+        let mut rounds: Vec<f64> = rounds.into_iter().collect();
+        rounds.sort_by(f64::total_cmp);
+        let at = |n: usize| rounds.get(n).copied().unwrap_or(f64::NAN);
+        let last = rounds.len().saturating_sub(1);
+        Self { least: at(0), median: f64::midpoint(at(last / 2), at(rounds.len() / 2)), most: at(last) }
+    }
+
+    /// Median, least and most, as JSON.
+    pub fn json(self, digits: i32) -> Value {
+        json!({
+            "median": rounded(self.median, digits), "least": rounded(self.least, digits), "most": rounded(self.most, digits),
+        })
+    }
+}
+
+/// A number with so many digits after its point.
+pub fn rounded(number: f64, digits: i32) -> f64 {
+    let scale = 10_f64.powi(digits);
+    (number * scale).round() / scale
 }

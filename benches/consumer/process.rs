@@ -1,9 +1,9 @@
 //! The processes of the bench: this binary again, with another part to play.
 //!
-//! A side gets its task as JSON in an argument, and prints what it used when it is done. The recording system prints its
-//! address, and what it has seen when its standard input ends.
+//! A side gets its task as JSON in an argument, and prints what it used when it is done, or when its standard input ends.
+//! How the recording system is spoken with stands in `system.rs`.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::measure::{Used, cpu_us, peak_rss_kib};
@@ -33,9 +33,11 @@ pub struct Task {
     pub bus: PathBuf,
     /// The consumer group of the loop without guarantees; the consumer's own follows from the bus.
     pub group: String,
-    /// The workload's name.
-    pub workload: String,
-    /// How many records there are.
+    /// Calls under way at most. The consumer has it from the bus.
+    pub in_flight: usize,
+    /// Whether an event follows from each call.
+    pub follow_up: bool,
+    /// How many records there are to be done, before it ends by itself.
     pub records: usize,
     /// `bootstrap.servers`.
     pub kafka: String,
@@ -43,15 +45,6 @@ pub struct Task {
     pub registry: String,
     /// The ERP's URL.
     pub erp: String,
-}
-
-/// What the recording system has seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
-    /// How many requests came.
-    pub requests: usize,
-    /// How many of them made an effect.
-    pub effects: usize,
 }
 
 /// A process that was started.
@@ -64,12 +57,10 @@ pub struct Started {
 
 impl Started {
     /// Starts a part. It ends at the latest with this value.
-    pub fn new(part: &str, task: Option<&Task>) -> anyhow::Result<Self> {
+    pub fn new<T: Serialize>(part: &str, task: &T) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe().context("cannot find this binary")?);
-        command.arg(part).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        if let Some(task) = task {
-            command.arg(serde_json::to_string(task)?);
-        }
+        command.arg(part).arg(serde_json::to_string(task)?);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("cannot start the part `{part}`"))?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().context("a child without standard output")?;
@@ -80,6 +71,17 @@ impl Started {
     pub async fn said<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
         let line = self.lines.next_line().await?.context("a part ended without a word")?;
         serde_json::from_str(&line).with_context(|| format!("a part said something else: {line}"))
+    }
+
+    /// Tells it something.
+    pub async fn tell<T: Serialize>(&mut self, what: &T) -> anyhow::Result<()> {
+        let stdin = self.stdin.as_mut().context("a part was told that nothing more comes")?;
+        stdin.write_all(format!("{}\n", serde_json::to_string(what)?).as_bytes()).await.context("a part ended early")
+    }
+
+    /// Its number, while it runs.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        self.child.id().context("a part ended early")
     }
 
     /// Tells it that nothing more comes.
@@ -96,9 +98,9 @@ impl Started {
     }
 }
 
-/// The task of this process.
-pub fn task() -> anyhow::Result<Task> {
-    let argument = std::env::args().nth(2).context("a side needs its task as an argument")?;
+/// What this process was given to do.
+pub fn argument<T: DeserializeOwned>() -> anyhow::Result<T> {
+    let argument = std::env::args().nth(2).context("a part needs its task as an argument")?;
     serde_json::from_str(&argument).context("the task cannot be read")
 }
 
@@ -120,22 +122,31 @@ impl FromFirstCall {
         while calls() == 0 {
             tokio::time::sleep(LOOK_EVERY.0).await;
         }
-        Ok(Self { cpu_us: cpu_us()?, since: Instant::now() })
+        Ok(Self { cpu_us: cpu_us(std::process::id())?, since: Instant::now() })
     }
 
-    /// Waits until so many records are done.
+    /// Waits until so many records are done, or until standard input ends.
     pub async fn until(&self, done: impl Fn() -> u64, records: usize) {
-        while done() < records as u64 {
-            tokio::time::sleep(LOOK_EVERY.1).await;
+        let all_done = async {
+            while done() < records as u64 {
+                tokio::time::sleep(LOOK_EVERY.1).await;
+            }
+        };
+        // The driver ends standard input in any case, so that this thread is no obstacle to the end of the process.
+        let told = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+        tokio::select! {
+            () = all_done => {}
+            _ = told => {}
         }
     }
 
     /// What was used.
     pub fn used(&self) -> anyhow::Result<Used> {
         Ok(Used {
-            cpu_us: cpu_us()? - self.cpu_us,
+            cpu_us: cpu_us(std::process::id())? - self.cpu_us,
             elapsed_ms: u64::try_from(self.since.elapsed().as_millis())?,
-            peak_rss_kib: peak_rss_kib()?,
+            peak_rss_kib: peak_rss_kib(std::process::id())?,
+            in_calls_ms: 0,
         })
     }
 }

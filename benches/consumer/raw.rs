@@ -21,11 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::bus::{Addresses, EVENT, FOLLOW_UP, TOKEN, load};
 use crate::by_hand::{ByHand, DealStageChanged};
-use crate::process::{FromFirstCall, Task, say, task};
-use crate::workload::Workload;
-
-/// Calls under way at most: what the consumer's `in_flight` says.
-const IN_FLIGHT: usize = 64;
+use crate::process::{FromFirstCall, Task, argument, say};
 
 /// As the consumer's: records that are handed over together, and hand-overs that wait.
 const BATCH: usize = 256;
@@ -48,7 +44,7 @@ struct Counts {
 
 /// Delivers all records, leaves the group, and says what it used.
 pub async fn run() -> anyhow::Result<()> {
-    let task = task()?;
+    let task: Task = argument()?;
     let counts = Arc::new(Counts::default());
     let polled = poll(&task, &counts)?;
     let records = task.records;
@@ -130,13 +126,13 @@ async fn deliver_all(task: Task, batches: mpsc::Receiver<Vec<Vec<u8>>>, counts: 
         http: reqwest::Client::builder().no_proxy().build()?,
         url: format!("{}/v2/projects", task.erp),
         by_hand: ByHand::new(&schema(EVENT)?.avro, &schema(FOLLOW_UP)?.avro)?,
-        follow_up: if Workload::named(&task.workload)?.follow_up { Some(producer(&task)?) } else { None },
+        follow_up: if task.follow_up { Some(producer(&task)?) } else { None },
     };
     let batches = stream::unfold(batches, |mut batches| async { Some((batches.recv().await?, batches)) });
     let mut results = batches
         .flat_map(stream::iter)
         .map(|value| deliver(&caller, value, &counts))
-        .buffer_unordered(IN_FLIGHT)
+        .buffer_unordered(task.in_flight)
         .boxed();
     while let Some(result) = results.next().await {
         result?;

@@ -8,11 +8,12 @@ use tieline_runtime::kafka::Connection;
 use tokio::sync::watch;
 
 use crate::bus::{Addresses, CONSUMER, load};
-use crate::process::{FromFirstCall, say, task};
+use crate::measure::Used;
+use crate::process::{FromFirstCall, Task, argument, say};
 
 /// Delivers all records, commits, leaves the group, and says what it used.
 pub async fn run() -> anyhow::Result<()> {
-    let task = task()?;
+    let task: Task = argument()?;
     let addresses = Addresses { kafka: task.kafka, registry: task.registry, erp: task.erp };
     let bus = load(&task.bus, &addresses)?;
     let connection = Connection { kafka: bus.kafka.clone(), embedded: false };
@@ -36,7 +37,9 @@ pub async fn run() -> anyhow::Result<()> {
         measured = work => measured?,
     };
     running.await.context("the consumer has panicked")??;
-    let used = measured.used()?;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time, above nought")]
+    let in_calls_ms = (metrics.call_seconds.get_sample_sum() * 1_000.0) as u64;
+    let used = Used { in_calls_ms, ..measured.used()? };
     ensure!(metrics.dead.get() == 0, "{} records became dead letters", metrics.dead.get());
     say(&used)
 }
