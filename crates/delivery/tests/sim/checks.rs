@@ -27,6 +27,8 @@ impl World {
         let load = shell.machine.load();
         let settings = &self.plan.settings;
         assert!(load.in_flight <= settings.in_flight_max, "{} calls are under way", load.in_flight);
+        let alone = load.in_flight == 1 || shell.machine.outage().is_none();
+        assert!(alone, "{} calls are under way, and it is an outage", load.in_flight);
         let repeats = load.in_flight + shell.uncovered.len();
         let most = settings.repeats_max.max(settings.in_flight_max + 1);
         assert!(repeats <= most, "after a crash {repeats} calls would come again, and {most} may");

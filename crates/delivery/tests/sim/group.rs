@@ -176,6 +176,10 @@ impl World {
             Protocol::Eager | Protocol::Cooperative => self.dice.between(1, 30),
             Protocol::Server => self.dice.between(1, HEARTBEAT_MS),
         };
+        self.tell_after(late, who, message);
+    }
+
+    fn tell_after(&mut self, late: u64, who: Who, message: Message) {
         let process = &mut self.processes[who.process];
         process.hears_at_ms = process.hears_at_ms.max(self.now_ms + late);
         let wait = process.hears_at_ms - self.now_ms;
@@ -216,8 +220,8 @@ impl World {
         self.group.generations.remove(&who.process);
         self.group.out.insert(who.process);
         if self.processes[who.process].alive {
-            let wait = self.dice.between(1, 3_000);
-            self.after(wait, Event::To(who, Message::Lost));
+            let late = self.dice.between(1, 3_000);
+            self.tell_after(late, who, Message::Lost);
         }
         self.settle_group();
     }

@@ -49,6 +49,8 @@ pub struct Process {
     /// The generation, or member epoch, that it has heard of; and when the group's last word reaches it.
     pub generation: u64,
     pub hears_at_ms: u64,
+    /// When the last record that was fetched comes out of the channel.
+    pub fetched_at_ms: u64,
     /// The commit that is under way, and what the group is told when that has ended.
     pub committing: Option<(CommitId, Vec<usize>)>,
     pub released: Vec<(i32, u64)>,
@@ -86,6 +88,7 @@ impl Process {
             leaving: BTreeSet::new(),
             generation: 0,
             hears_at_ms: 0,
+            fetched_at_ms: 0,
             committing: None,
             released: Vec::new(),
             requests: BTreeSet::new(),

@@ -9,8 +9,8 @@ use crate::process::{Failed, Who};
 use crate::system::{Health, Reply};
 use crate::world::{Call, Event, Message, World};
 
-/// What was fetched lies in a channel for so long: an assignment may be over when it comes out.
-const FETCHED_AFTER_MS: u64 = 5;
+/// What was fetched lies in a channel for so long at most: an assignment may be over when it comes out.
+const FETCHED_AFTER_MS: u64 = 80;
 /// How long a partition that is revoked may take: longer than a call.
 const REVOKE_WITHIN_MS: u64 = 3_000;
 
@@ -104,6 +104,8 @@ impl World {
         }
         let may = |partition: &&i32| !shell.paused.contains_key(*partition) && !shell.leaving.contains(*partition);
         let partitions: Vec<i32> = shell.owned.keys().filter(may).copied().collect();
+        let slow = self.dice.chance(200);
+        let late = self.dice.between(1, if slow { FETCHED_AFTER_MS } else { 5 });
         for partition in partitions {
             for _ in 0..self.dice.between(1, 12) {
                 let shell = &mut self.processes[process];
@@ -113,8 +115,9 @@ impl World {
                 let record = &self.log.records[event];
                 let id = RecordId { epoch: Epoch(owned.epoch), partition: Partition(partition), offset: record.offset };
                 let input = Input::Fetched { id, key: record.key(), bytes: 50, record: event };
-                let who = shell.who;
-                self.after(FETCHED_AFTER_MS, Event::To(who, Message::Input(input)));
+                shell.fetched_at_ms = shell.fetched_at_ms.max(self.now_ms + late);
+                let (who, wait) = (shell.who, shell.fetched_at_ms - self.now_ms);
+                self.after(wait, Event::To(who, Message::Input(input)));
             }
         }
     }
@@ -228,7 +231,10 @@ impl World {
                 | Answer::Misconfigured(_) => self.note_failure(process, event),
             }
         }
+        let (heard, before) = (is_heard(&answer), self.processes[process].in_outage);
         self.input(process, Input::Answered { id, attempt, answer, log: log() });
+        let after = self.processes[process].in_outage;
+        assert!(heard || !before || after, "an outage is over by an answer that says nothing of it");
     }
 
     fn note_failure(&mut self, process: usize, event: usize) {
@@ -273,6 +279,9 @@ impl World {
     }
 
     fn assign(&mut self, process: usize, partition: i32, assignment: u64, generation: u64) {
+        if self.group.owner(partition) != Some(self.processes[process].who) {
+            return; // It hears of it when that is over already: asking where to begin is refused (KIP-848).
+        }
         let (offset, metadata) = self.topics.offsets[&partition].clone();
         let place = self.log.place_of(partition, offset);
         let shell = &mut self.processes[process];
@@ -350,6 +359,19 @@ fn answer_of(status: u16) -> Answer {
         501 => Answer::Misconfigured(why),
         503 => Answer::NotApplied(why),
         _ => Answer::Unknown(why),
+    }
+}
+
+/// Whether it shows that the system works, or is there at least.
+fn is_heard(answer: &Answer) -> bool {
+    match answer {
+        Answer::Applied | Answer::AppliedUnreadable(_) | Answer::Refused(_) | Answer::Conflict(_) => true,
+        Answer::AbsentOrForbidden(_)
+        | Answer::NotApplied(_)
+        | Answer::Unknown(_)
+        | Answer::Throttled { .. }
+        | Answer::Credential(_)
+        | Answer::Misconfigured(_) => false,
     }
 }
 
