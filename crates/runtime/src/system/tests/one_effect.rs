@@ -243,7 +243,8 @@ async fn what_is_not_found_is_sent_and_what_may_not_be_seen_yet_is_waited_for() 
         assert_eq!(erp.calls(), 0, "it was sent while an attempt could still come to be seen");
     };
     id(&done);
-    assert!(waits > 0 && begun.elapsed() >= Duration::from_millis(300), "{waits} waits in {:?}", begun.elapsed());
+    // Ages are in whole milliseconds of the wall clock, so that one of them may be missing.
+    assert!(waits > 0 && begun.elapsed() >= Duration::from_millis(299), "{waits} waits in {:?}", begun.elapsed());
     // The next one that fails is known not to be applied: nothing has to be looked for.
     assert_eq!((erp.effects(), erp.looked_up("not-there")), (1, 1));
 }
