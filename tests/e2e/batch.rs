@@ -54,7 +54,7 @@ fn trouble() -> impl Fn(&[Arrival]) -> Whole + Send + Sync + 'static {
 }
 
 fn fails(item: &Arrival) -> bool {
-    item.earlier_attempts == 0 && item.body_sha256[0] % 7 == 0
+    item.earlier_attempts == 0 && item.body_sha256[0].is_multiple_of(7)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,8 +25,9 @@ const CONNECT_SHARE: u32 = 2;
 /// Longest that the making of a connection may take. TCP repeats its first packet after 1 s and 3 s.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
-/// Connections that are kept where the system sets no limit on calls under way: DESIGN.md's example has 64 in flight.
-const IDLE_CONNECTIONS: usize = 64;
+/// Connections that are kept where the system sets no limit on calls under way: as many as a consumer may have (`in_flight`
+/// is at most 4,096), or those beyond would be made anew for each call. They close when nothing has used them for a while.
+const IDLE_CONNECTIONS: usize = 4_096;
 
 /// Why a system's definition makes no client.
 #[derive(Debug, thiserror::Error)]
