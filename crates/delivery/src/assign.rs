@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use crate::entry::Entry;
 use crate::frontier::Met;
-use crate::lane::{LaneId, Place};
+use crate::lane::Place;
 use crate::machine::{Drain, Machine};
 use crate::partition::{Assigned, Leaving};
 use crate::{Epoch, Key, OnDeadLetter, Order, Output, Partition, PauseReason, RecordId, Time};
@@ -70,32 +70,32 @@ impl<R: Clone> Machine<R> {
         }
         let maybe_applied = id.offset < assigned.inherited_ceiling;
         if self.settings.order == Order::Key && assigned.is_blocked(key.as_ref(), id.offset) {
-            if self.window.take(bytes) {
-                self.pauses.extend(self.partitions.keys());
-            }
+            self.take_room(bytes);
             self.park_fetched(id, Entry::new(key, bytes, record, maybe_applied));
             self.want_ceiling(id.partition);
             return;
         }
-        let place = match LaneId::of(self.settings.order, key.as_ref()) {
-            Some(lane) => assigned.lanes.join(lane, id.offset),
-            None => {
-                assigned.laneless += 1;
-                Place::Head
-            }
-        };
-        assigned.bytes += bytes;
         let before = assigned.fingerprint_before.filter(|_| maybe_applied);
         let mut entry = Entry::new(key, bytes, record, maybe_applied);
         entry.mapped_otherwise = before.is_some_and(|before| before != self.settings.fingerprint);
-        assigned.entries.insert(id.offset, entry);
-        let cramped = assigned.measure_room();
-        if self.window.take(bytes) {
-            self.pauses.extend(self.partitions.keys());
-        } else if cramped {
+        let place = assigned.take_in(self.settings.order, id.offset, entry);
+        if assigned.measure_room() {
             self.pauses.insert(id.partition);
         }
+        self.take_room(bytes);
         self.want_ceiling(id.partition);
+        self.go_from(id, place);
+    }
+
+    /// Counts a record in the window.
+    pub(crate) fn take_room(&mut self, bytes: usize) {
+        if self.window.take(bytes) {
+            self.pauses.extend(self.partitions.keys());
+        }
+    }
+
+    /// Has a record begin, or wait, as its place in its lane says.
+    pub(crate) fn go_from(&mut self, id: RecordId, place: Place) {
         match place {
             Place::Head => self.begin(id.partition, id.offset),
             Place::Behind(before) => self.follow(id, before),
@@ -103,7 +103,7 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    pub(crate) fn follow(&mut self, id: RecordId, before: i64) {
+    fn follow(&mut self, id: RecordId, before: i64) {
         let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
         match assigned.entries.get_mut(&before) {
             Some(entry) => entry.successor = Some(id.offset),

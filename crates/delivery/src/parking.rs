@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::entry::{Before, Entry};
-use crate::lane::{LaneId, Place};
+use crate::lane::LaneId;
 use crate::machine::Machine;
 use crate::park::ParkLane;
 use crate::partition::Assigned;
@@ -187,13 +187,9 @@ impl<R: Clone> Machine<R> {
         attempts: Vec<AttemptLog>,
         has_request: bool,
     ) {
-        let (order, now) = (self.settings.order, self.now);
+        let now = self.now;
+        let Some(lane) = self.asked_for(id) else { return };
         let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
-        let asked = assigned.park.lane_of_recalled(id.offset).filter(|_| !assigned.entries.contains_key(&id.offset));
-        let Some(lane) = asked else {
-            self.stale_inputs += 1;
-            return;
-        };
         if !assigned.is_working() {
             return; // It lies there still, for whoever comes next.
         }
@@ -202,9 +198,7 @@ impl<R: Clone> Machine<R> {
             ParkLane::Alone(_) => None,
         };
         if key.as_ref().is_some_and(|key| self.paused_keys.contains(key)) {
-            assigned.recalled -= 1;
-            self.recalled -= 1;
-            assigned.park.recall_failed(lane, id.offset, now);
+            self.put_back(id, lane, now);
             return;
         }
         let before = Before { state, at: now, applied: assigned.park.applied_before(&lane) };
@@ -212,32 +206,30 @@ impl<R: Clone> Machine<R> {
         entry.has_request = has_request;
         entry.maybe_applied |= assigned.park.is_unknown(&lane, id.offset);
         assigned.park.arrived(&lane);
-        let place = match LaneId::of(order, entry.key.as_ref()) {
-            Some(lane) => assigned.lanes.join(lane, id.offset),
-            None => {
-                assigned.laneless += 1;
-                Place::Head
-            }
-        };
-        assigned.bytes += bytes;
-        assigned.entries.insert(id.offset, entry);
+        let place = assigned.take_in(self.settings.order, id.offset, entry);
         self.take_room(bytes);
-        match place {
-            Place::Head => self.begin(id.partition, id.offset),
-            Place::Behind(before) => self.follow(id, before),
-            Place::Blocked => {}
-        }
+        self.go_from(id, place);
     }
 
     /// A parked record could not be read back: it waits as after a failure.
     pub(crate) fn recall_failed(&mut self, id: RecordId) {
         let retry_at = self.now.after(self.backoff.probe());
-        let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
+        if let Some(lane) = self.asked_for(id) {
+            self.put_back(id, lane, retry_at);
+        }
+    }
+
+    /// The lane of a record that was asked for and is not there yet; else what is said of it is late.
+    fn asked_for(&mut self, id: RecordId) -> Option<ParkLane> {
+        let assigned = self.partitions.get(&id.partition)?;
         let asked = assigned.park.lane_of_recalled(id.offset).filter(|_| !assigned.entries.contains_key(&id.offset));
-        let Some(lane) = asked else {
-            self.stale_inputs += 1;
-            return;
-        };
+        self.stale_inputs += u64::from(asked.is_none());
+        asked
+    }
+
+    /// A record that was asked for stays where it lies, until this time.
+    fn put_back(&mut self, id: RecordId, lane: ParkLane, retry_at: Time) {
+        let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
         assigned.recalled -= 1;
         self.recalled -= 1;
         assigned.park.recall_failed(lane, id.offset, retry_at);
@@ -278,13 +270,6 @@ impl<R: Clone> Machine<R> {
         self.plan_recalls(id.partition);
         let reason = Reason { code: "redriven".to_owned(), detail: "redriven from the dead letters".to_owned() };
         self.record_final(id, entry, Outcome::Parked { retry_at: now, reason, state });
-    }
-
-    /// Counts a record in the window that is not fetched.
-    fn take_room(&mut self, bytes: usize) {
-        if self.window.take(bytes) {
-            self.pauses.extend(self.partitions.keys());
-        }
     }
 
     /// Where records wait for each other, nothing is parked: the dead letter goes before those that wait behind it.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use crate::entry::Entry;
 use crate::frontier::Frontier;
-use crate::lane::{LaneId, Lanes};
+use crate::lane::{LaneId, Lanes, Place};
 use crate::park::{Park, ParkLane};
 use crate::{Discarded, Epoch, Final, Key, Metadata, Order, Partition, PauseReason, Reason, RecordId, Time};
 
@@ -168,6 +168,20 @@ impl<R> Assigned<R> {
         self.inherited_ceiling = metadata.ceiling;
         self.ceiling = metadata.ceiling;
         self.unknown_until = unknown_until;
+    }
+
+    /// Takes a record in, at the end of its lane; says where it stands there.
+    pub(crate) fn take_in(&mut self, order: Order, offset: i64, entry: Entry<R>) -> Place {
+        let place = match LaneId::of(order, entry.key.as_ref()) {
+            Some(lane) => self.lanes.join(lane, offset),
+            None => {
+                self.laneless += 1;
+                Place::Head
+            }
+        };
+        self.bytes += entry.bytes;
+        self.entries.insert(offset, entry);
+        place
     }
 
     /// Whether a record that was fetched has to be parked behind others of its key.

@@ -332,23 +332,6 @@ fn a_redriven_dead_letter_is_not_made_moot_by_itself() {
 }
 
 #[test]
-fn what_comes_while_a_dead_letter_is_being_given_up_waits_too() {
-    let mut c = Bench::with(|settings| settings.on_dead_letter = OnDeadLetter::Hold).proven();
-    c.fetch([(0, "acme")]);
-    c.answer(0, status(422));
-    c.advance(secs(1));
-    c.sent();
-    c.commits_by_itself = false;
-    c.discard(0, "acme");
-    c.fetch([(1, "acme")]); // else it could die, and hold the key, in the commit that lets it go
-    assert!(c.sent().is_empty());
-    c.commit_is_made(true);
-    c.advance(secs(1));
-    c.commit_is_made(true);
-    assert_eq!(c.sent(), [1]);
-}
-
-#[test]
 fn a_dead_letter_that_may_be_superseded_is_not_redriven_behind_a_newer_record() {
     let mut c = superseding();
     c.fetch([(0, "acme"), (1, "acme")]);
