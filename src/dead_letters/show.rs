@@ -93,10 +93,10 @@ fn as_text(
     payload: Result<Value, PayloadError>,
 ) -> Result<String, serde_json::Error> {
     let text = |text: Option<&str>| plain(text.unwrap_or("-"));
-    let mut out = format!("{}, dead in consumers/{consumer}\n", letter.origin);
+    let mut out = format!("{}, dead in consumers/{consumer}\n", letter.original.origin);
     let rows = [
-        ("event", text(letter.event_id.as_deref())),
-        ("key", text(letter.key_text().as_deref())),
+        ("event", text(letter.original.event_id.as_deref())),
+        ("key", text(letter.original.key_text().as_deref())),
         ("reason", plain(&letter.reason)),
         ("detail", plain(&letter.detail)),
         ("died", moment::show(letter.died_at_ms)),
@@ -108,7 +108,7 @@ fn as_text(
     if !letter.attempts.is_empty() {
         out += &attempts(&letter.attempts);
     }
-    let headers = letter.headers.iter().map(|header| {
+    let headers = letter.original.headers.iter().map(|header| {
         let value = header.value.as_deref().map(String::from_utf8_lossy);
         vec![header.name.clone().into_owned(), text(value.as_deref())]
     });
@@ -116,7 +116,7 @@ fn as_text(
     out += &match payload {
         Ok(payload) => format!("payload\n{}\n", serde_json::to_string_pretty(&payload)?),
         Err(error) => {
-            let value = letter.value.as_deref().unwrap_or_default();
+            let value = letter.original.value.as_deref().unwrap_or_default();
             let beginning = STANDARD.encode(value.get(..1_024).unwrap_or(value));
             format!("payload cannot be shown: {error}\n  {} bytes, in base 64: {beginning}\n", value.len())
         }

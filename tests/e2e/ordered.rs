@@ -92,8 +92,8 @@ async fn a_redriven_key_is_delivered_in_order_and_a_discarded_one_goes_on() {
     first.kill();
     refuses.store(false, Ordering::Relaxed);
     let (discarded, redriven): (Vec<_>, Vec<_>) =
-        letters.iter().partition(|letter| letter.key.as_deref() == Some(REFUSED[0].as_bytes()));
-    let lots = |letters: &[&DeadLetter<'_>]| Lot::of(letters.iter().map(|letter| &letter.origin));
+        letters.iter().partition(|letter| letter.original.key.as_deref() == Some(REFUSED[0].as_bytes()));
+    let lots = |letters: &[&DeadLetter<'_>]| Lot::of(letters.iter().map(|letter| &letter.original.origin));
     let consumer = || "apply-item".to_owned();
     let discard = Act::Discard { consumer: consumer(), lots: lots(&discarded) };
     order(&load, "ordered", "c1", discard).await;
@@ -117,7 +117,7 @@ async fn a_redriven_key_is_delivered_in_order_and_a_discarded_one_goes_on() {
     assert!(second.terminate(secs(30)).await.success());
     assert_eq!(load.recorder.effects(), produced.len() - 1);
 
-    let discarded = discarded.iter().map(|letter| letter.event_id.clone().expect("an id").into_owned());
+    let discarded = discarded.iter().map(|letter| letter.original.event_id.clone().expect("an id").into_owned());
     let waited = produced.iter().filter(|record| REFUSED.contains(&record.key.as_deref().unwrap_or_default()));
     let parked = waited.map(|record| Ended { event_id: record.event_id.clone(), end: End::Parked, at_ms: None });
     let ended = discarded.map(|event_id| Ended { event_id, end: End::Dead, at_ms: None }).chain(parked).collect();

@@ -72,9 +72,7 @@ fn parked(load: &Load) -> BTreeSet<String> {
     };
     reader.read(topic, &spans, take).expect("its records");
     let id = |parked: ParkedRecord<'_>| {
-        let header =
-            parked.headers.iter().find(|header| header.name == "ce_id").and_then(|header| header.value.clone());
-        String::from_utf8(header.expect("an id").into_owned()).expect("text")
+        String::from_utf8(parked.original.header("ce_id").expect("an id").to_vec()).expect("text")
     };
     parked.into_values().map(id).collect()
 }

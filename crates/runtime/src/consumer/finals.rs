@@ -12,7 +12,7 @@ use tieline_delivery::{AttemptLog, Came, Commit, Discarded, Effect, Final, Outco
 use super::prepare::Delivered;
 use crate::kafka::StateRecord;
 use crate::state::{
-    self, Attempt, DeadLetter, Header, Hold, LedgerEntry, LedgerRecord, Origin, ParkedRecord, StateError,
+    self, Attempt, DeadLetter, Hold, LedgerEntry, LedgerRecord, Origin, Original, ParkedRecord, StateError,
 };
 
 /// Where a consumer writes what became of its records.
@@ -175,14 +175,8 @@ impl StateTopics {
         effect: Effect,
         now_ms: i64,
     ) -> DeadLetter<'a> {
-        let record = &ended.record.record;
         DeadLetter {
-            origin: self.origin(record.partition, record.offset),
-            timestamp_ms: record.timestamp_ms,
-            key: record.key.as_deref().map(Cow::Borrowed),
-            value: record.value.as_deref().map(Cow::Borrowed),
-            headers: headers(ended),
-            event_id: ended.record.event_id().map(Cow::Borrowed),
+            original: Original::of(&ended.record.record, ended.record.event_id()),
             reason: Cow::Borrowed(&reason.code),
             detail: Cow::Borrowed(&reason.detail),
             effect: match effect {
@@ -206,15 +200,9 @@ impl StateTopics {
         retry_at_ms: i64,
         now_ms: i64,
     ) -> ParkedRecord<'a> {
-        let record = &ended.record.record;
         let failing_ms = i64::try_from(state.failing_for.as_millis()).unwrap_or(i64::MAX);
         ParkedRecord {
-            origin: self.origin(record.partition, record.offset),
-            timestamp_ms: record.timestamp_ms,
-            key: record.key.as_deref().map(Cow::Borrowed),
-            value: record.value.as_deref().map(Cow::Borrowed),
-            headers: headers(ended),
-            event_id: ended.record.event_id().map(Cow::Borrowed),
+            original: Original::of(&ended.record.record, ended.record.event_id()),
             reason: Cow::Borrowed(&reason.code),
             detail: Cow::Borrowed(&reason.detail),
             failing_since_ms: (failing_ms > 0).then(|| now_ms.saturating_sub(failing_ms)),
@@ -239,14 +227,9 @@ fn fitting(mut parked: ParkedRecord<'_>) -> Result<Vec<u8>, StateError> {
     }
 }
 
-/// The key that a dead letter holds, or nothing where that is the whole partition.
+/// The key under which a dead letter's hold is kept.
 fn held_key(ended: &Final<Arc<Delivered>>) -> Option<&[u8]> {
     ended.key.as_deref()
-}
-
-fn headers(ended: &Final<Arc<Delivered>>) -> Vec<Header<'_>> {
-    let header = |(name, value): (_, Option<_>)| Header { name: Cow::Borrowed(name), value: value.map(Cow::Borrowed) };
-    ended.record.record.headers.iter().map(header).collect()
 }
 
 fn ledger_entry(ended: &Final<Arc<Delivered>>) -> LedgerEntry<'_> {

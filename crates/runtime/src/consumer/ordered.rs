@@ -162,7 +162,7 @@ impl Service {
         let Some(command) = self.jobs.get(id).map(|job| Arc::clone(&job.command)) else { return false };
         let Some(&epoch) = self.epochs.get(&id.1) else { return false };
         let id = RecordId { epoch, partition: Partition(id.1), offset };
-        let key: Option<Key> = letter.key.as_deref().map(Into::into);
+        let key: Option<Key> = letter.original.key.as_deref().map(Into::into);
         let delivered = match &command.act {
             Act::Pause { .. } | Act::Resume { .. } => return false,
             Act::Discard { .. } => {

@@ -15,7 +15,7 @@ use tieline_schema::wire::{SchemaRef, VALUE_SCHEMA_HEADER, split};
 use super::Wiring;
 use super::absent::{Absent, Asked};
 use super::batch::Batched;
-use crate::kafka::{Record, RecordHeaders};
+use crate::kafka::Record;
 use crate::registry::RegistryError;
 use crate::state::{DeadLetter, ParkedRecord, StoredRequest};
 use crate::system::idempotency::Cause;
@@ -97,16 +97,8 @@ impl Delivered {
 
     /// A record that was parked, as it was.
     pub fn parked(parked: &ParkedRecord<'_>) -> Self {
-        let record = Record {
-            topic: Arc::from(parked.origin.topic.as_str()),
-            partition: parked.origin.partition,
-            offset: parked.origin.offset,
-            timestamp_ms: parked.timestamp_ms,
-            key: parked.key.as_deref().map(Arc::from),
-            value: parked.value.as_deref().map(<[u8]>::to_vec),
-            headers: parked.headers.iter().map(|header| (&*header.name, header.value.as_deref())).collect(),
-        };
-        let delivered = Self { redriven: parked.redriven, effect: Effect::of(parked.sent), ..Self::new(record) };
+        let delivered =
+            Self { redriven: parked.redriven, effect: Effect::of(parked.sent), ..Self::new(parked.original.record()) };
         if let Some(request) = &parked.request {
             delivered.keep_request(PreparedCall::stored(request));
             if let Ok(attributes) = attributes_of(&delivered.record) {
@@ -118,29 +110,18 @@ impl Delivered {
 
     /// A dead letter, as it was.
     pub fn redriven(letter: &DeadLetter<'_>) -> Self {
-        let headers = letter.headers.iter().map(|header| (&*header.name, header.value.as_deref())).collect();
-        Self::of_letter(letter, headers, letter.value.as_deref(), letter.sent)
+        let effect = Effect::of(letter.sent);
+        Self { redriven: letter.redriven, effect, ..Self::new(letter.original.record()) }
     }
 
     /// A dead letter with another value, which is to have an effect of its own.
     pub fn edited(letter: &DeadLetter<'_>, value: Option<&[u8]>) -> Self {
+        let mut record = letter.original.record();
+        record.value = value.map(<[u8]>::to_vec);
         // The value says itself which schema it is of.
-        let headers = letter.headers.iter().filter(|header| header.name != VALUE_SCHEMA_HEADER);
-        let headers = headers.map(|header| (&*header.name, header.value.as_deref())).collect();
-        Self::of_letter(letter, headers, value, Sent::in_round(letter.sent.round.saturating_add(1)))
-    }
-
-    fn of_letter(letter: &DeadLetter<'_>, headers: RecordHeaders, value: Option<&[u8]>, sent: Sent) -> Self {
-        let record = Record {
-            topic: Arc::from(letter.origin.topic.as_str()),
-            partition: letter.origin.partition,
-            offset: letter.origin.offset,
-            timestamp_ms: letter.timestamp_ms,
-            key: letter.key.as_deref().map(Arc::from),
-            value: value.map(<[u8]>::to_vec),
-            headers,
-        };
-        Self { redriven: letter.redriven, effect: Effect::of(sent), ..Self::new(record) }
+        record.headers = record.headers.iter().filter(|(name, _)| *name != VALUE_SCHEMA_HEADER).collect();
+        let effect = Effect::of(Sent::in_round(letter.sent.round.saturating_add(1)));
+        Self { redriven: letter.redriven, effect, ..Self::new(record) }
     }
 
     /// The event's id, once the record has been looked at.

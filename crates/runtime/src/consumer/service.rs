@@ -244,7 +244,7 @@ impl Service {
         let parked = state_topic(bus, name, "parked");
         let park = Arc::new(ParkTopic::new(&wiring.connection, &group, parked.clone())?);
         let dead_letters = state_topic(bus, name, "dead-letters");
-        let letters = Arc::new(LetterTopic::new(&wiring.connection, &group, dead_letters.clone())?);
+        let letters = Arc::new(LetterTopic::new(&wiring.connection, &group, dead_letters.clone()));
         let (fetcher, fetched) = Fetcher::start(&wiring.connection, &group, topic, Arc::clone(&park), DRAIN)?;
         let mode = if wiring.connection.embedded {
             CommitMode::InTurn

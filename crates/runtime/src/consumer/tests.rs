@@ -76,6 +76,20 @@ emit: { event: erp.project_made, key: .deal, payload: { project: $response.id } 
 deliver: { patience: 300ms }
 ";
 
+/// A bus of two events, and these files.
+fn shop(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::TempDir::new().unwrap();
+    let write = |path: &str, text: &str| {
+        std::fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
+        std::fs::write(dir.path().join(path), text).unwrap();
+    };
+    write("tieline.yaml", "bus: shop\nlanguage: 1\nkafka: { brokers: x }\nregistry: { url: \"${REGISTRY}\" }\n");
+    write("schemas/crm.deal_won.avsc", &schema("crm", "deal_won", &["deal", "owner"]).to_string());
+    write("schemas/erp.project_made.avsc", &schema("erp", "project_made", &["project"]).to_string());
+    files.iter().for_each(|(path, text)| write(path, text));
+    dir
+}
+
 fn schema(namespace: &str, name: &str, fields: &[&str]) -> Value {
     let field = |name: &&str| json!({ "name": name, "type": "string", "doc": "It." });
     let fields: Vec<Value> = fields.iter().map(field).collect();
@@ -121,17 +135,11 @@ impl Line {
             ("/users".to_owned(), vec![json!({ "id": "u-1", "name": "Ada" })]),
             ("/projects".to_owned(), vec![json!({ "id": "D-1", "ref": "D-1", "manager": "Ada" })]),
         ]);
-        let dir = tempfile::TempDir::new().unwrap();
-        let write = |path: &str, text: &str| {
-            std::fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
-            std::fs::write(dir.path().join(path), text).unwrap();
-        };
-        write("tieline.yaml", "bus: shop\nlanguage: 1\nkafka: { brokers: x }\nregistry: { url: \"${REGISTRY}\" }\n");
-        write("systems/erp/openapi.yaml", CONTRACT);
-        write("systems/erp/system.yaml", SYSTEM);
-        write("consumers/plan/consumer.yaml", consumer);
-        write("schemas/crm.deal_won.avsc", &schema("crm", "deal_won", &["deal", "owner"]).to_string());
-        write("schemas/erp.project_made.avsc", &schema("erp", "project_made", &["project"]).to_string());
+        let dir = shop(&[
+            ("systems/erp/openapi.yaml", CONTRACT),
+            ("systems/erp/system.yaml", SYSTEM),
+            ("consumers/plan/consumer.yaml", consumer),
+        ]);
         let places = |erp: String| Places { registry: registry.url(), erp };
 
         let loaded = Bus::load(dir.path(), &places("http://127.0.0.1:1".to_owned()));

@@ -11,6 +11,9 @@ use crate::state::{DeadLetter, Origin, StateError};
 /// Why dead letters cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LetterError {
+    /// The clients cannot be made.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The topic cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -27,17 +30,18 @@ pub enum LetterError {
 /// Reads the topic. It blocks: for threads that may.
 #[derive(Debug)]
 pub struct LetterTopic {
+    connection: Connection,
+    group: String,
     name: String,
-    reader: Mutex<TopicReader>,
+    /// Its clients are made when somebody orders something: most consumers run for weeks without.
+    reader: Mutex<Option<TopicReader>>,
 }
 
 impl LetterTopic {
-    /// Makes the clients.
-    ///
-    /// # Errors
-    /// When a setting is refused.
-    pub fn new(connection: &Connection, group: &str, name: String) -> Result<Self, ConnectError> {
-        Ok(Self { name, reader: Mutex::new(TopicReader::new(connection, group)?) })
+    /// Nothing is connected yet.
+    #[must_use]
+    pub fn new(connection: &Connection, group: &str, name: String) -> Self {
+        Self { connection: connection.clone(), group: group.to_owned(), name, reader: Mutex::new(None) }
     }
 
     /// Where the dead letters of these origins of one partition lie, as far as they are there still.
@@ -48,6 +52,7 @@ impl LetterTopic {
         let Some(partition) = origins.first().map(|origin| origin.partition) else { return Ok(BTreeMap::new()) };
         let wanted: BTreeMap<Vec<u8>, i64> = origins.iter().map(|origin| (origin.key(), origin.offset)).collect();
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = self.connected(&mut reader)?;
         let span = reader.span(&self.name, partition)?;
         let mut places = BTreeMap::new();
         reader.read(&self.name, &[span], |record| {
@@ -76,6 +81,7 @@ impl LetterTopic {
         };
         let wanted: BTreeMap<i64, i64> = places.iter().map(|(origin, place)| (*place, *origin)).collect();
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = self.connected(&mut reader)?;
         let (mut letters, mut failed) = (BTreeMap::new(), None);
         let span = Span { partition, from: *from, to: last + 1 };
         reader.read(&self.name, &[span], |record| {
@@ -95,5 +101,12 @@ impl LetterTopic {
             }
         })?;
         failed.map_or(Ok(letters), Err)
+    }
+
+    fn connected<'r>(&self, reader: &'r mut Option<TopicReader>) -> Result<&'r mut TopicReader, ConnectError> {
+        Ok(match reader {
+            Some(reader) => reader,
+            None => reader.insert(TopicReader::new(&self.connection, &self.group)?),
+        })
     }
 }

@@ -169,7 +169,7 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::state::Origin;
+    use crate::state::{Origin, Original};
 
     fn origin(offset: i64) -> Origin {
         Origin { topic: "crm.deals".to_owned(), partition: 0, offset }
@@ -177,12 +177,14 @@ mod tests {
 
     fn parked(offset: i64, retry_at_ms: i64) -> Vec<u8> {
         let record = ParkedRecord {
-            origin: origin(offset),
-            timestamp_ms: None,
-            key: Some(b"acme".as_slice().into()),
-            value: None,
-            headers: Vec::new(),
-            event_id: None,
+            original: Original {
+                origin: origin(offset),
+                timestamp_ms: None,
+                key: Some(b"acme".as_slice().into()),
+                value: None,
+                headers: Vec::new(),
+                event_id: None,
+            },
             reason: "http-503".into(),
             detail: "busy".into(),
             failing_since_ms: None,

@@ -132,8 +132,8 @@ impl Index<'_> {
         };
         let letter = decode(record, value)?;
         match self.judge(&letter, record)? {
-            Some(found) => self.found.insert(letter.origin, found),
-            None => self.found.remove(&letter.origin),
+            Some(found) => self.found.insert(letter.original.origin, found),
+            None => self.found.remove(&letter.original.origin),
         };
         if self.found.len() > LETTERS_MAX { Err(OperateError::TooMany) } else { Ok(()) }
     }
@@ -157,12 +157,12 @@ impl Index<'_> {
 impl Filter {
     /// Whether all but the condition on the payload hold.
     fn matches(&self, letter: &DeadLetter<'_>) -> bool {
-        let origin = letter.origin.to_string();
-        let is_named = |name: &String| *name == origin || letter.event_id.as_deref() == Some(name);
+        let origin = letter.original.origin.to_string();
+        let is_named = |name: &String| *name == origin || letter.original.event_id.as_deref() == Some(name);
         (self.reasons.is_empty() || self.reasons.iter().any(|reason| *reason == letter.reason))
             && self.since_ms.is_none_or(|since| letter.died_at_ms >= since)
             && self.until_ms.is_none_or(|until| letter.died_at_ms < until)
-            && self.key.as_ref().is_none_or(|key| letter.key.as_deref() == Some(key.as_bytes()))
+            && self.key.as_ref().is_none_or(|key| letter.original.key.as_deref() == Some(key.as_bytes()))
             && (self.named.is_empty() || self.named.iter().any(is_named))
     }
 }
@@ -170,9 +170,9 @@ impl Filter {
 impl ListedLetter {
     fn of(letter: &DeadLetter<'_>, record: &Record) -> Self {
         Self {
-            origin: letter.origin.clone(),
-            event_id: letter.event_id.as_deref().map(str::to_owned),
-            key: letter.key_text().map(std::borrow::Cow::into_owned),
+            origin: letter.original.origin.clone(),
+            event_id: letter.original.event_id.as_deref().map(str::to_owned),
+            key: letter.original.key_text().map(std::borrow::Cow::into_owned),
             reason: letter.reason.clone().into_owned(),
             detail: letter.detail.clone().into_owned(),
             effect: letter.effect,

@@ -88,11 +88,11 @@ impl Payload {
     /// # Errors
     /// When the registry cannot be asked.
     pub fn holds(&mut self, condition: &Condition, letter: &DeadLetter<'_>) -> Result<Option<bool>, RegistryError> {
-        if letter.header("ce_type").is_some_and(|ty| ty != condition.event.name.as_bytes()) {
+        if letter.original.header("ce_type").is_some_and(|ty| ty != condition.event.name.as_bytes()) {
             return Ok(None);
         }
-        let Some(value) = letter.value.as_deref() else { return Ok(None) };
-        let Ok((schema, datum)) = split(value, letter.header(VALUE_SCHEMA_HEADER)) else { return Ok(None) };
+        let Some(value) = letter.original.value.as_deref() else { return Ok(None) };
+        let Ok((schema, datum)) = split(value, letter.original.header(VALUE_SCHEMA_HEADER)) else { return Ok(None) };
         let Some(reader) = self.reader(condition, schema)? else { return Ok(None) };
         let Ok(frame) = reader.read(datum, &BOUNDS) else { return Ok(None) };
         Ok(condition.filter.holds(&frame, &[]).ok())
@@ -103,8 +103,8 @@ impl Payload {
     /// # Errors
     /// When it is none, or the registry cannot be asked.
     pub fn show(&self, letter: &DeadLetter<'_>) -> Result<Value, PayloadError> {
-        let value = letter.value.as_deref().ok_or(PayloadError::Tombstone)?;
-        let (schema, datum) = split(value, letter.header(VALUE_SCHEMA_HEADER))?;
+        let value = letter.original.value.as_deref().ok_or(PayloadError::Tombstone)?;
+        let (schema, datum) = split(value, letter.original.header(VALUE_SCHEMA_HEADER))?;
         let writer = self.schema(schema)?;
         let schema = EventSchema::parse(&writer.text).map_err(|e| PayloadError::Misfit(e.to_string()))?;
         schema.json_from_datum(datum, VALUES_MAX).map_err(|e| PayloadError::Misfit(e.to_string()))

@@ -5,27 +5,15 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Origin, StateError, bytes, encode};
+use super::{Attempt, Original, StateError, encode};
 use crate::system::Sent;
 
 /// A dead letter. Its key is its origin's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter<'a> {
-    /// Where the record lies, or lay.
+    /// The record itself.
     #[serde(flatten)]
-    pub origin: Origin,
-    /// Its time in the topic, milliseconds since the Unix epoch.
-    pub timestamp_ms: Option<i64>,
-    /// Its key.
-    #[serde(with = "bytes")]
-    pub key: Option<Cow<'a, [u8]>>,
-    /// Its value.
-    #[serde(with = "bytes")]
-    pub value: Option<Cow<'a, [u8]>>,
-    /// Its headers, in order.
-    pub headers: Vec<Header<'a>>,
-    /// The event's id, where it could be read.
-    pub event_id: Option<Cow<'a, str>>,
+    pub original: Original<'a>,
     /// The code of why it is dead: `undecodable`, `http-422`.
     pub reason: Cow<'a, str>,
     /// Why it is dead, as a sentence.
@@ -44,16 +32,6 @@ pub struct DeadLetter<'a> {
     pub attempts: Vec<Attempt<'a>>,
     /// When it died, milliseconds since the Unix epoch.
     pub died_at_ms: i64,
-}
-
-/// A header of a record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Header<'a> {
-    /// Its name.
-    pub name: Cow<'a, str>,
-    /// Its value.
-    #[serde(with = "bytes")]
-    pub value: Option<Cow<'a, [u8]>>,
 }
 
 /// Whether a call that did not end well had its effect.
@@ -88,18 +66,6 @@ impl DeadLetter<'_> {
     pub fn encode(&self) -> Result<Vec<u8>, StateError> {
         encode("dead letter", self)
     }
-
-    /// The last header of this name.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers.iter().rev().find(|header| header.name == name).and_then(|header| header.value.as_deref())
-    }
-
-    /// Its key as text; bytes that are none are replaced.
-    #[must_use]
-    pub fn key_text(&self) -> Option<Cow<'_, str>> {
-        self.key.as_deref().map(String::from_utf8_lossy)
-    }
 }
 
 impl DeadLetter<'static> {
@@ -118,18 +84,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::state::{Header, Origin};
 
     fn letter(key: Option<Vec<u8>>, value: Option<Vec<u8>>, header: Option<Vec<u8>>) -> DeadLetter<'static> {
         DeadLetter {
-            origin: Origin { topic: "crm.deals".to_owned(), partition: 2, offset: 77 },
-            timestamp_ms: Some(5),
-            key: key.map(Cow::Owned),
-            value: value.map(Cow::Owned),
-            headers: vec![
-                Header { name: "ce_id".into(), value: Some(b"old".as_slice().into()) },
-                Header { name: "ce_id".into(), value: header.map(Cow::Owned) },
-            ],
-            event_id: Some("evt_1".into()),
+            original: Original {
+                origin: Origin { topic: "crm.deals".to_owned(), partition: 2, offset: 77 },
+                timestamp_ms: Some(5),
+                key: key.map(Cow::Owned),
+                value: value.map(Cow::Owned),
+                headers: vec![
+                    Header { name: "ce_id".into(), value: Some(b"old".as_slice().into()) },
+                    Header { name: "ce_id".into(), value: header.map(Cow::Owned) },
+                ],
+                event_id: Some("evt_1".into()),
+            },
             reason: "http-422".into(),
             detail: "the amount is negative".into(),
             effect: Effect::None,
@@ -143,8 +112,8 @@ mod tests {
 
     #[test]
     fn the_last_header_of_a_name_counts() {
-        assert_eq!(letter(None, None, Some(b"new".to_vec())).header("ce_id"), Some(b"new".as_slice()));
-        assert_eq!(letter(None, None, None).header("other"), None);
+        assert_eq!(letter(None, None, Some(b"new".to_vec())).original.header("ce_id"), Some(b"new".as_slice()));
+        assert_eq!(letter(None, None, None).original.header("other"), None);
     }
 
     proptest! {

@@ -19,15 +19,17 @@ mod control;
 mod dead_letter;
 mod ledger;
 mod origin;
+mod original;
 mod parked;
 mod pauses;
 mod unmapped;
 
 pub use attempt::Attempt;
 pub use control::{Act, Command, ControlRecord, LETTERS_MAX, Lot, Progress, Stage, Target, control_topic};
-pub use dead_letter::{DeadLetter, Effect, Header};
+pub use dead_letter::{DeadLetter, Effect};
 pub use ledger::{LedgerEntry, LedgerRecord, Outcome};
 pub use origin::{Origin, OriginError};
+pub use original::{Header, Original};
 pub use parked::{Hold, ParkedRecord, ParkedSketch, StoredRequest};
 pub use pauses::Pauses;
 pub use unmapped::UnmappedBody;

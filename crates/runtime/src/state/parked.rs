@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use tieline_delivery::ParkedState;
 
-use super::{Attempt, Header, Origin, StateError, bytes, encode};
+use super::{Attempt, Origin, Original, StateError, bytes, encode};
 use crate::system::Sent;
 
 /// What a hold's key begins with; the held key follows. An origin's never does: topics have no colon in their names.
@@ -15,21 +15,9 @@ const HOLD: &[u8] = b"hold:";
 /// A parked record. Its key is its origin's, so that the latest state of each is what compaction keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParkedRecord<'a> {
-    /// Where the record lies, or lay.
+    /// The record itself.
     #[serde(flatten)]
-    pub origin: Origin,
-    /// Its time in the topic, milliseconds since the Unix epoch.
-    pub timestamp_ms: Option<i64>,
-    /// Its key.
-    #[serde(with = "bytes")]
-    pub key: Option<Cow<'a, [u8]>>,
-    /// Its value.
-    #[serde(with = "bytes")]
-    pub value: Option<Cow<'a, [u8]>>,
-    /// Its headers, in order.
-    pub headers: Vec<Header<'a>>,
-    /// The event's id, where it was looked at.
-    pub event_id: Option<Cow<'a, str>>,
+    pub original: Original<'a>,
     /// The code of its last failure, or of why it waits: `http-503`, `behind`, `redriven`.
     pub reason: Cow<'a, str>,
     /// The same as a sentence.
@@ -184,6 +172,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::state::Header;
 
     fn origin() -> Origin {
         Origin { topic: "crm.deals".to_owned(), partition: 2, offset: 77 }
@@ -191,12 +180,14 @@ mod tests {
 
     fn parked() -> ParkedRecord<'static> {
         ParkedRecord {
-            origin: origin(),
-            timestamp_ms: Some(5),
-            key: Some(b"acme".as_slice().into()),
-            value: Some(vec![0, 255].into()),
-            headers: vec![Header { name: "ce_id".into(), value: Some(b"1".as_slice().into()) }],
-            event_id: Some("evt_1".into()),
+            original: Original {
+                origin: origin(),
+                timestamp_ms: Some(5),
+                key: Some(b"acme".as_slice().into()),
+                value: Some(vec![0, 255].into()),
+                headers: vec![Header { name: "ce_id".into(), value: Some(b"1".as_slice().into()) }],
+                event_id: Some("evt_1".into()),
+            },
             reason: "http-503".into(),
             detail: "busy".into(),
             failing_since_ms: Some(1_000),

@@ -51,17 +51,11 @@ impl Many {
     async fn new(react: impl Fn(&[tieline_sandbox::recorder::Arrival]) -> Whole + Send + Sync + 'static) -> Self {
         let system = Batches::start(react).await.unwrap();
         let registry = Registry::start(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
-        let dir = tempfile::TempDir::new().unwrap();
-        let write = |path: &str, text: &str| {
-            std::fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
-            std::fs::write(dir.path().join(path), text).unwrap();
-        };
-        write("tieline.yaml", "bus: shop\nlanguage: 1\nkafka: { brokers: x }\nregistry: { url: \"${REGISTRY}\" }\n");
-        write("systems/crm/openapi.yaml", CONTRACT);
-        write("systems/crm/system.yaml", SYSTEM);
-        write("consumers/sync/consumer.yaml", CONSUMER);
-        write("schemas/crm.deal_won.avsc", &schema("crm", "deal_won", &["deal", "owner"]).to_string());
-        write("schemas/erp.project_made.avsc", &schema("erp", "project_made", &["project"]).to_string());
+        let dir = shop(&[
+            ("systems/crm/openapi.yaml", CONTRACT),
+            ("systems/crm/system.yaml", SYSTEM),
+            ("consumers/sync/consumer.yaml", CONSUMER),
+        ]);
         let loaded = Bus::load(dir.path(), &Places { registry: registry.url(), erp: system.url() });
         let bus = loaded.bus.unwrap_or_else(|| panic!("{:?}", loaded.problems));
         let broker = Embedded::start().unwrap();

@@ -86,25 +86,26 @@ impl Kept {
             self.dead.remove(&origin);
             return;
         };
-        let about = question.is_about(letter.event_id.as_deref().map(str::as_bytes), letter.key.as_deref());
-        let key = letter.key_text().map(std::borrow::Cow::into_owned);
+        let about =
+            question.is_about(letter.original.event_id.as_deref().map(str::as_bytes), letter.original.key.as_deref());
+        let key = letter.original.key_text().map(std::borrow::Cow::into_owned);
         if about {
-            let text = |name| letter.header(name).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            let text = |name| letter.original.header(name).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
             sightings.see(Sighting {
                 event: text("ce_type"),
-                event_id: letter.event_id.as_deref().map(str::to_owned).or(text("ce_id")),
+                event_id: letter.original.event_id.as_deref().map(str::to_owned).or(text("ce_id")),
                 key,
-                timestamp_ms: letter.timestamp_ms,
+                timestamp_ms: letter.original.timestamp_ms,
                 ..Sighting::at(&origin)
             });
         }
         // One of the same key may be what the record waits behind.
-        if !about && !sightings.has_key(letter.key.as_deref()) {
+        if !about && !sightings.has_key(letter.original.key.as_deref()) {
             self.dead.remove(&origin);
             return;
         }
-        letter.value = None;
-        letter.headers.clear();
+        letter.original.value = None;
+        letter.original.headers.clear();
         self.dead.insert(origin, letter);
     }
 
@@ -122,13 +123,14 @@ impl Kept {
             self.parked.remove(&origin);
             return;
         };
-        if question.is_about(parked.event_id.as_deref().map(str::as_bytes), parked.key.as_deref()) {
-            let key = parked.key.as_deref().map(|key| String::from_utf8_lossy(key).into_owned());
-            let (event_id, timestamp_ms) = (parked.event_id.as_deref().map(str::to_owned), parked.timestamp_ms);
+        if question.is_about(parked.original.event_id.as_deref().map(str::as_bytes), parked.original.key.as_deref()) {
+            let key = parked.original.key.as_deref().map(|key| String::from_utf8_lossy(key).into_owned());
+            let (event_id, timestamp_ms) =
+                (parked.original.event_id.as_deref().map(str::to_owned), parked.original.timestamp_ms);
             sightings.see(Sighting { event_id, key, timestamp_ms, ..Sighting::at(&origin) });
         }
         if sightings.has(&origin) {
-            parked.value = None;
+            parked.original.value = None;
             parked.request = None;
             self.parked.insert(origin, parked);
         }

@@ -15,7 +15,7 @@ impl Kept {
             if letter.effect == Effect::Exists {
                 why += "; the effect exists all the same";
             }
-            if self.holds && letter.key.is_some() {
+            if self.holds && letter.original.key.is_some() {
                 why += "; later records of its key wait until it is redriven or discarded";
             }
             let (at_ms, attempts) = (Some(letter.died_at_ms), Some(letter.attempts_total));
@@ -99,11 +99,11 @@ impl Kept {
     fn held_by(&self, sighting: &Sighting) -> Option<String> {
         let key = sighting.key.as_ref().filter(|_| self.holds)?;
         let before = |letter: &&DeadLetter<'_>| {
-            letter.origin.partition == sighting.partition
-                && letter.origin.offset < sighting.offset
-                && letter.key.as_deref() == Some(key.as_bytes())
+            letter.original.origin.partition == sighting.partition
+                && letter.original.origin.offset < sighting.offset
+                && letter.original.key.as_deref() == Some(key.as_bytes())
         };
-        self.dead.values().find(before).map(|letter| letter.origin.to_string())
+        self.dead.values().find(before).map(|letter| letter.original.origin.to_string())
     }
 
     fn unless_paused(&self, sighting: &Sighting, why: String) -> String {
@@ -124,6 +124,7 @@ mod tests {
     use tieline_delivery::Metadata;
 
     use super::*;
+    use crate::state::Original;
     use crate::state::{Act, Command, LedgerEntry, Origin, Pauses, Target};
 
     /// A consumer that stands at 100, has finished 102, and has fetched up to 105.
@@ -161,12 +162,14 @@ mod tests {
 
     fn letter(offset: i64) -> DeadLetter<'static> {
         DeadLetter {
-            origin: origin(offset),
-            timestamp_ms: None,
-            key: Some(b"acme".as_slice().into()),
-            value: None,
-            headers: Vec::new(),
-            event_id: None,
+            original: Original {
+                origin: origin(offset),
+                timestamp_ms: None,
+                key: Some(b"acme".as_slice().into()),
+                value: None,
+                headers: Vec::new(),
+                event_id: None,
+            },
             reason: "http-422".into(),
             detail: "no".into(),
             effect: Effect::Exists,
