@@ -2,12 +2,14 @@
 //! committed.
 
 mod absent;
+mod assignments;
 mod batch;
 mod finals;
 mod follow_up;
 mod jobs;
 mod lag;
 mod ordered;
+mod parked;
 mod prepare;
 mod send;
 mod send_batch;

@@ -46,7 +46,7 @@ impl Service {
             }
             Act::Discard { .. } | Act::Redrive { .. } | Act::Edit { .. } => {
                 self.acts.push(Arc::clone(command));
-                let ours: Vec<i32> = self.epochs.keys().copied().collect();
+                let ours: Vec<i32> = self.assignments.partitions().collect();
                 ours.into_iter().for_each(|partition| self.begin_job(command, partition));
             }
         }
@@ -160,7 +160,7 @@ impl Service {
     /// way already.
     fn give(&mut self, id: &JobId, offset: i64, letter: &DeadLetter<'_>) -> bool {
         let Some(command) = self.jobs.get(id).map(|job| Arc::clone(&job.command)) else { return false };
-        let Some(&epoch) = self.epochs.get(&id.1) else { return false };
+        let Some(epoch) = self.assignments.epoch(id.1) else { return false };
         let id = RecordId { epoch, partition: Partition(id.1), offset };
         let key: Option<Key> = letter.original.key.as_deref().map(Into::into);
         let delivered = match &command.act {

@@ -1,27 +1,27 @@
 //! The loop of one consumer: it carries what happens to the core, and what the core asks for into the world.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc as sync_mpsc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::KafkaError;
 use tieline_bus::Consumer;
 use tieline_delivery::{
-    Answer, AttemptLog, Commit, Epoch, Input, Machine, Output, Partition, PauseReason, Prepared, RecordId, Time,
+    Answer, AttemptLog, Commit, Input, Machine, Output, Partition, PauseReason, Prepared, RecordId, Time,
 };
 use tokio::sync::{mpsc, watch};
 
 use super::Wiring;
+use super::assignments::Assignments;
 use super::batch::{Collector, Waiting};
 use super::finals::StateTopics;
 use super::jobs::{JobId, Jobs};
 use super::lag::Ages;
 use super::ordered::JobRead;
+use super::parked::Places;
 use super::prepare::{Delivered, Preparer, Step};
 use super::send::{Sender, detail, tell};
 use super::send_batch::Answered;
@@ -29,12 +29,12 @@ use super::settings::settings;
 use super::status::{ConsumerStatus, reason_text};
 use crate::happening::{Happening, What};
 use crate::kafka::{
-    CommitMode, Committer, ConnectError, Control, FetchEvent, Fetcher, Halt, LetterTopic, ParkError, ParkTopic, Record,
-    Report, group_of, state_topic,
+    CommitMode, Committer, ConnectError, Control, FetchEvent, Fetcher, Halt, LetterTopic, ParkError, ParkTopic, Report,
+    group_of, state_topic,
 };
 use crate::orders::OrdersError;
 use crate::producer::{StartError, schema_id};
-use crate::state::{Attempt, Command, ParkedRecord, Pauses};
+use crate::state::{Command, ParkedRecord, Pauses};
 use crate::telemetry::ConsumerMetrics;
 
 /// How long what is in flight may take when partitions are taken back or the service stops.
@@ -148,7 +148,7 @@ pub async fn run(
         }
     }
     service.publish_status();
-    service.leaving = None; // a thread that waits to give partitions back need not wait any more
+    service.assignments.let_all_go(); // a thread that waits to give partitions back need not wait any more
     drop(fetched); // what the thread still reports is for nobody, and it does not wait for us
     let Service { fetcher, committer, given_up, .. } = service;
     drop(committer);
@@ -179,14 +179,13 @@ pub(super) struct Service {
     pub(super) preparer: Arc<Preparer>,
     pub(super) sender: Arc<Sender>,
     /// What waits to be sent together, where the consumer sends batches.
-    collector: Option<Collector>,
+    pub(super) collector: Option<Collector>,
     pub(super) machine: Machine<Arc<Delivered>>,
     pub(super) fetcher: Fetcher,
     pub(super) committer: Committer,
     pub(super) topics: StateTopics,
     pub(super) park: Arc<ParkTopic>,
-    /// Where the parked records of each partition of ours lie, by their offset in the topic that they came from.
-    pub(super) places: BTreeMap<i32, HashMap<i64, i64>>,
+    pub(super) places: Places,
     /// What people have ordered: what is paused, what is to become of dead letters, and how far that is here.
     pub(super) pauses: Pauses,
     pub(super) acts: Vec<Arc<Command>>,
@@ -196,15 +195,7 @@ pub(super) struct Service {
     pub(super) status: watch::Sender<ConsumerStatus>,
     pub(super) under_way: FuturesUnordered<BoxFuture<'static, Done>>,
     pub(super) origin: Instant,
-    /// The assignment of each partition that is ours.
-    pub(super) epochs: BTreeMap<i32, Epoch>,
-    pub(super) last_epoch: u64,
-    pub(super) membership: Option<Arc<ConsumerGroupMetadata>>,
-    pub(super) joined: bool,
-    /// How many partitions the topic had when the group gave us some.
-    partition_count: Option<u32>,
-    /// The partitions that the fetching thread waits to give back, and what tells it that they may go.
-    pub(super) leaving: Option<(BTreeSet<Partition>, sync_mpsc::Sender<()>)>,
+    pub(super) assignments: Assignments,
     pub(super) last_commit: Instant,
     /// Whether the threads that poll and commit are there. Without one of them the other still brings to an end what it can.
     is_polled: bool,
@@ -270,7 +261,7 @@ impl Service {
             committer,
             topics,
             park,
-            places: BTreeMap::new(),
+            places: Places::default(),
             pauses: Pauses::default(),
             acts: Vec::new(),
             jobs: Jobs::default(),
@@ -279,12 +270,7 @@ impl Service {
             status,
             under_way: FuturesUnordered::new(),
             origin: Instant::now(),
-            epochs: BTreeMap::new(),
-            last_epoch: 0,
-            membership: None,
-            joined: false,
-            partition_count: None,
-            leaving: None,
+            assignments: Assignments::default(),
             last_commit: Instant::now(),
             is_polled: true,
             commits: true,
@@ -303,7 +289,7 @@ impl Service {
         Time(self.origin.elapsed())
     }
 
-    fn time_in(&self, duration: Duration) -> Time {
+    pub(super) fn time_in(&self, duration: Duration) -> Time {
         Time(self.origin.elapsed() + duration)
     }
 
@@ -453,123 +439,6 @@ impl Service {
         }
     }
 
-    fn fetched(&mut self, event: FetchEvent) -> Result<(), ServiceError> {
-        match event {
-            FetchEvent::Records(records) => records.into_iter().for_each(|record| self.record(record)),
-            FetchEvent::Assigned { partitions, partition_count, membership } => {
-                self.membership = membership;
-                self.joined = true;
-                let topic = &self.consumer.event.topic;
-                match self.partition_count.replace(partition_count) {
-                    // Those that were ours before are not assigned again, and nobody else would say so of them.
-                    Some(was) if was != partition_count => {
-                        let halt = Halt::PartitionsChanged { topic: topic.clone(), was, is: partition_count };
-                        return Err(ServiceError::Halted(halt));
-                    }
-                    Some(_) | None => {}
-                }
-                for at in partitions {
-                    self.assigned(at, partition_count)?;
-                }
-            }
-            FetchEvent::Revoking { partitions, membership, grace, done } => {
-                self.membership = membership;
-                self.revoke(&partitions, grace, done);
-            }
-            FetchEvent::Lost { partitions } => {
-                for partition in partitions {
-                    self.epochs.remove(&partition);
-                    self.places.remove(&partition);
-                    self.jobs.forget(partition);
-                    self.ages.forget(partition);
-                    if let Some(collector) = &mut self.collector {
-                        collector.forget(Partition(partition));
-                    }
-                    self.input(Input::Lost { partition: Partition(partition) });
-                }
-            }
-            FetchEvent::ParkUnreadable { error } => return Err(ServiceError::Park(error)),
-            FetchEvent::Halted { halt } => return Err(ServiceError::Halted(halt)),
-            FetchEvent::Failed { error } => return Err(ServiceError::Kafka(error)),
-        }
-        Ok(())
-    }
-
-    fn record(&mut self, record: Record) {
-        // A record that was on its way when its partition went has nobody here.
-        let Some(&epoch) = self.epochs.get(&record.partition) else { return };
-        let id = RecordId { epoch, partition: Partition(record.partition), offset: record.offset };
-        let (key, bytes) = (record.key.clone(), record.size());
-        self.ages.note(record.partition, record.offset, record.timestamp_ms);
-        self.input(Input::Fetched { id, key, bytes, record: Arc::new(Delivered::new(record)) });
-    }
-
-    fn assigned(&mut self, at: crate::kafka::Position, partitions: u32) -> Result<(), ServiceError> {
-        let topic = self.consumer.event.topic.clone();
-        let Some(offset) = at.offset else {
-            return Err(ServiceError::Halted(Halt::NoOffset { topic, partition: at.partition }));
-        };
-        self.last_epoch += 1;
-        let epoch = Epoch(self.last_epoch);
-        self.epochs.insert(at.partition, epoch);
-        let partition = Partition(at.partition);
-        self.ages.forget(at.partition);
-        self.paused_since.remove(&at.partition);
-        // A pause that was asked for under an earlier assignment may be obeyed only now.
-        self.fetcher.ask(Control::Resume(at.partition));
-        let (metadata, parked) = (at.metadata, at.parked);
-        let (waiting, holds) = (parked.parked.len(), parked.held.len());
-        tracing::info!(
-            consumer = self.consumer.name,
-            partition = at.partition,
-            offset,
-            parked = waiting,
-            holds,
-            "assigned"
-        );
-        self.places.insert(at.partition, parked.places);
-        let (parked, held) = (parked.parked, parked.held);
-        self.input(Input::Assigned { epoch, partition, offset, metadata, partitions, parked, held });
-        self.begin_jobs(at.partition);
-        Ok(())
-    }
-
-    fn revoke(&mut self, partitions: &[i32], grace: Duration, done: sync_mpsc::Sender<()>) {
-        let deadline = self.time_in(grace);
-        let ours: BTreeSet<Partition> =
-            partitions.iter().filter(|p| self.epochs.contains_key(p)).map(|p| Partition(*p)).collect();
-        for &partition in &ours {
-            self.input(Input::Revoke { partition, deadline });
-        }
-        if let Some(collector) = &mut self.collector {
-            collector.hurry();
-        }
-        if !ours.is_empty() {
-            self.leaving = Some((ours, done));
-        }
-    }
-
-    fn released(&mut self, partition: Partition) {
-        self.epochs.remove(&partition.0);
-        self.places.remove(&partition.0);
-        self.jobs.forget(partition.0);
-        self.ages.forget(partition.0);
-        self.paused_since.remove(&partition.0);
-        if let Some((waiting, _)) = &mut self.leaving {
-            waiting.remove(&partition);
-        }
-        self.let_go();
-    }
-
-    /// Lets the fetching thread give back what it waits with. Not while a commit is under way: made after the next owner
-    /// has begun, it would take back what that one has committed.
-    pub(super) fn let_go(&mut self) {
-        let may_go = self.leaving.as_ref().is_some_and(|(waiting, _)| waiting.is_empty());
-        if may_go && self.committing.is_none() {
-            self.leaving = None;
-        }
-    }
-
     fn pause(&mut self, partition: Partition, reason: &PauseReason) {
         self.fetcher.ask(Control::Pause(partition.0));
         if matches!(reason, PauseReason::Window) {
@@ -592,40 +461,5 @@ impl Service {
     fn resume(&mut self, partition: Partition) {
         self.paused_since.remove(&partition.0);
         self.fetcher.ask(Control::Resume(partition.0));
-    }
-
-    /// Reads a parked record back, on a thread that may block.
-    fn recall(&self, id: RecordId) {
-        let (partition, park) = (id.partition.0, Arc::clone(&self.park));
-        let Some(&place) = self.places.get(&partition).and_then(|places| places.get(&id.offset)) else {
-            let parked = Err("nobody knows where it lies".to_owned());
-            self.under_way.push(Box::pin(std::future::ready(Done::Recalled { id, parked })));
-            return;
-        };
-        self.under_way.push(Box::pin(async move {
-            let read = tokio::task::spawn_blocking(move || park.record(partition, place)).await;
-            let parked = match read {
-                Ok(Ok(parked)) => Ok(Box::new(parked)),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err("the process is ending".to_owned()),
-            };
-            Done::Recalled { id, parked }
-        }));
-    }
-
-    fn recalled(&self, id: RecordId, parked: Result<Box<ParkedRecord<'static>>, String>) -> Input<Arc<Delivered>> {
-        let parked = match parked {
-            Ok(parked) => parked,
-            Err(error) => {
-                let (partition, offset) = (id.partition.0, id.offset);
-                let consumer = &self.consumer.name;
-                tracing::error!(consumer, partition, offset, error, "a parked record cannot be read back");
-                return Input::RecallFailed { id };
-            }
-        };
-        let record = Arc::new(Delivered::parked(&parked));
-        let (state, has_request) = (parked.state(crate::now_ms()), record.request().is_some());
-        let attempts = parked.attempts.into_iter().map(Attempt::into_log).collect();
-        Input::Recalled { id, bytes: record.record.size(), record, state, attempts, has_request }
     }
 }

@@ -16,7 +16,7 @@ impl Service {
     pub(super) fn commit(&mut self, now: Time, commit: Commit<Arc<Delivered>>) {
         match state_records(&self.topics, &commit, Now { at: now, ms: crate::now_ms() }) {
             Ok(records) => {
-                let membership = self.membership.clone();
+                let membership = self.assignments.proof();
                 let batch = Batch { id: commit.id, offsets: commit.offsets.clone(), records, membership };
                 self.committing = Some(commit);
                 self.committer.commit(batch);
@@ -33,18 +33,11 @@ impl Service {
         self.let_go();
         match report.result {
             Ok(()) => {
-                for place in report.places {
-                    if let Some(places) = self.places.get_mut(&place.partition) {
-                        places.insert(place.origin, place.offset);
-                    }
-                }
+                report.places.into_iter().for_each(|place| self.places.note(place));
                 let finals = commit.as_ref().map(|commit| &*commit.finals).unwrap_or_default();
-                for ended in finals.iter().filter(|ended| ended.came == Came::Parked) {
-                    if let (false, Some(places)) =
-                        (matches!(ended.outcome, Outcome::Parked { .. }), self.places.get_mut(&ended.id.partition.0))
-                    {
-                        places.remove(&ended.id.offset);
-                    }
+                let stays = |ended: &Final<_>| matches!(ended.outcome, Outcome::Parked { .. });
+                for ended in finals.iter().filter(|ended| ended.came == Came::Parked && !stays(ended)) {
+                    self.places.end(ended.id);
                 }
                 // Told only now: a commit that fails is made again, with the same records in it.
                 finals.iter().for_each(|ended| self.ended(ended));

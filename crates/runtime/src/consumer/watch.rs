@@ -91,7 +91,7 @@ impl Service {
         });
         ConsumerStatus {
             consumer: self.consumer.name.clone(),
-            joined: self.joined,
+            joined: self.assignments.has_joined(),
             partitions: partitions.collect(),
             in_flight: load.in_flight,
             keys_waiting: load.keys_waiting,
