@@ -226,10 +226,8 @@ impl<R: Clone> Machine<R> {
         assigned.to_send.clear();
         assigned.to_prepare.clear();
         assigned.at_ceiling.clear();
-        assigned.in_prepare_ring = false;
-        assigned.in_send_ring = false;
-        self.prepare_ring.retain(|other| *other != partition);
-        self.send_ring.retain(|other| *other != partition);
+        self.prepare_turns.leave(partition);
+        self.send_turns.leave(partition);
         self.timers.retain(|Reverse((_, id))| id.partition != partition);
         self.recalls.retain(|(_, other)| *other != partition);
     }

@@ -2,8 +2,8 @@
 //! thread: one [`Machine::handle`], one [`Machine::poll`]. The [`oracle`] judges what a consumer did.
 //!
 //! Through the files, as a record goes: [`Machine`] takes it in; `assign` meets it in its partition (`partition`,
-//! `frontier`, `window`) and puts it into its `lane`; `schedule` says when it is prepared and sent; `settle` takes the
-//! answer, and tries again (`retry`), parks it (`parking`, `park`) or ends it; `breaker` tells an outage from a record that
+//! `frontier`, `window`) and puts it into its `lane`; `schedule` says when it is prepared and sent (`turns`); `settle` takes
+//! the answer, and tries again (`retry`), parks it (`parking`, `park`) or ends it; `breaker` tells an outage from a record that
 //! fails; `commit` makes it all durable (`metadata`).
 
 mod assign;
@@ -26,6 +26,7 @@ mod record;
 mod retry;
 mod schedule;
 mod settle;
+mod turns;
 mod view;
 mod window;
 

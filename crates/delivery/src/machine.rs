@@ -7,6 +7,7 @@ use crate::breaker::Breaker;
 use crate::commit::Commits;
 use crate::partition::Assigned;
 use crate::retry::Backoff;
+use crate::turns::Turns;
 use crate::window::Window;
 use crate::{Input, Key, Output, ParkedState, Partition, RecordId, Settings, Time};
 
@@ -91,9 +92,9 @@ pub struct Machine<R> {
     pub(crate) commits: Commits,
     /// Records that rest, by the time at which they go on.
     pub(crate) timers: BinaryHeap<Reverse<(Time, RecordId)>>,
-    /// Partitions with something to prepare, with something to send: each has one turn after another.
-    pub(crate) prepare_ring: VecDeque<Partition>,
-    pub(crate) send_ring: VecDeque<Partition>,
+    /// Partitions with something to prepare, by how much they have under way; with something to send, by how many calls.
+    pub(crate) prepare_turns: Turns,
+    pub(crate) send_turns: Turns,
     /// Nothing is prepared, nothing is sent before: a system named this time.
     pub(crate) prepare_from: Time,
     pub(crate) send_from: Time,
@@ -138,8 +139,8 @@ impl<R: Clone> Machine<R> {
             backoff: Backoff::new(&settings),
             commits: Commits::new(now),
             timers: BinaryHeap::new(),
-            prepare_ring: VecDeque::new(),
-            send_ring: VecDeque::new(),
+            prepare_turns: Turns::default(),
+            send_turns: Turns::default(),
             prepare_from: now,
             send_from: now,
             preparing: 0,
@@ -254,6 +255,7 @@ impl<R: Clone> Machine<R> {
         debug_assert_eq!(self.preparing, self.partitions.values().map(|assigned| assigned.preparing).sum::<usize>());
         debug_assert_eq!(self.prepared, self.partitions.values().map(|assigned| assigned.to_send.len()).sum::<usize>());
         debug_assert!(self.partitions.values().all(|assigned| assigned.committed <= assigned.frontier.lowest()));
+        debug_assert!(self.partitions.values().all(|assigned| self.turns_agree(assigned)), "turns go by old counts");
     }
 }
 

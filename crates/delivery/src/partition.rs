@@ -38,9 +38,6 @@ pub(crate) struct Assigned<R> {
     pub(crate) to_prepare: VecDeque<i64>,
     pub(crate) to_send: VecDeque<i64>,
     pub(crate) at_ceiling: VecDeque<i64>,
-    /// Whether it stands in the machine's ring for preparing, for sending.
-    pub(crate) in_prepare_ring: bool,
-    pub(crate) in_send_ring: bool,
     pub(crate) preparing: usize,
     pub(crate) in_flight: usize,
     /// How many records were prepared at least once.
@@ -119,8 +116,6 @@ impl<R> Assigned<R> {
             to_prepare: VecDeque::new(),
             to_send: VecDeque::new(),
             at_ceiling: VecDeque::new(),
-            in_prepare_ring: false,
-            in_send_ring: false,
             preparing: 0,
             in_flight: 0,
             begun: 0,
@@ -210,6 +205,11 @@ impl<R> Assigned<R> {
     /// Whether it takes records in, and prepares and sends them.
     pub(crate) fn is_working(&self) -> bool {
         self.halted.is_none() && self.leaving.is_none()
+    }
+
+    /// How many records of it the shell has, or has made ready to be sent.
+    pub(crate) fn under_way(&self) -> usize {
+        self.preparing + self.to_send.len() + self.in_flight
     }
 
     /// The next record to prepare: the first that waits or, where the metadata has no room for more under way, only the

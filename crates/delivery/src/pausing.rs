@@ -90,6 +90,7 @@ impl<R: Clone> Machine<R> {
             queue.retain(|other| *other != id.offset);
         }
         self.prepared -= before - assigned.to_send.len();
+        self.note_turns(id.partition);
         self.timers.retain(|Reverse((_, other))| *other != id);
     }
 }

@@ -1,13 +1,16 @@
 //! Whose turn it is: when a record is prepared, when it is sent, and in which order partitions and lanes take turns.
 //!
-//! Each partition stands in a ring and has one turn after another; within it, heads of lanes queue up, and a lane has one
-//! record in the queue at most. So no key and no partition waits for more than one turn of each other one.
+//! The next turn is the partition's that has the least under way (`turns`): to prepare, by all that it has from there on; to
+//! send, by its calls, so that what it has ready beside them takes nothing from its part of the calls. Within it, heads of
+//! lanes queue up, and a lane has one record in the queue at most. So a partition, and a key, whose calls are slow holds
+//! its own part and no other one's; where nobody else has work, it may have all.
 
 use std::cmp::Reverse;
 
 use crate::entry::Stage;
 use crate::lane::LaneId;
 use crate::machine::Machine;
+use crate::partition::Assigned;
 use crate::{Came, Output, Partition};
 
 impl<R: Clone> Machine<R> {
@@ -66,17 +69,30 @@ impl<R: Clone> Machine<R> {
         entry.stage = Stage::ToSend;
         assigned.to_send.push_back(offset);
         self.prepared += 1;
-        if !std::mem::replace(&mut assigned.in_send_ring, true) {
-            self.send_ring.push_back(partition);
+        self.prepare_turns.note(partition, assigned.under_way());
+        self.send_turns.wait(partition, assigned.in_flight);
+    }
+
+    /// Has a partition wait for a turn to prepare, if it has something to prepare.
+    pub(crate) fn want_prepare_turn(&mut self, partition: Partition) {
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return };
+        if !assigned.to_prepare.is_empty() {
+            self.prepare_turns.wait(partition, assigned.under_way());
         }
     }
 
-    /// Gives a partition a place in the ring for preparing, if it has something to prepare.
-    pub(crate) fn want_prepare_turn(&mut self, partition: Partition) {
-        let Some(assigned) = self.partitions.get_mut(&partition) else { return };
-        if !assigned.to_prepare.is_empty() && !std::mem::replace(&mut assigned.in_prepare_ring, true) {
-            self.prepare_ring.push_back(partition);
-        }
+    /// Has turns go by what a partition has under way now.
+    pub(crate) fn note_turns(&mut self, partition: Partition) {
+        let Some(assigned) = self.partitions.get(&partition) else { return };
+        self.prepare_turns.note(partition, assigned.under_way());
+        self.send_turns.note(partition, assigned.in_flight);
+    }
+
+    /// Whether turns go by what a partition has under way now, and who has a request waits for one.
+    pub(crate) fn turns_agree(&self, assigned: &Assigned<R>) -> bool {
+        let preparing = self.prepare_turns.has(assigned.partition).is_none_or(|has| has == assigned.under_way());
+        let sending = self.send_turns.has(assigned.partition);
+        preparing && sending.map_or(assigned.to_send.is_empty(), |has| has == assigned.in_flight)
     }
 
     /// Brings on what has rested long enough.
@@ -98,24 +114,29 @@ impl<R: Clone> Machine<R> {
         if self.now < self.prepare_from || self.preparing + self.prepared >= self.allowed() {
             return None;
         }
-        while let Some(partition) = self.prepare_ring.pop_front() {
-            let Some(assigned) = self.partitions.get_mut(&partition) else { continue };
-            let Some(offset) = assigned.next_to_prepare() else {
+        while let Some(partition) = self.prepare_turns.first() {
+            let Some(offset) = self.partitions.get_mut(&partition).and_then(Assigned::next_to_prepare) else {
                 // It has nothing, or no room: then it comes back when one of its records ends.
-                assigned.in_prepare_ring = false;
+                self.prepare_turns.leave(partition);
                 continue;
             };
-            let id = assigned.id(offset);
-            let Some(entry) = assigned.entries.get_mut(&offset) else { continue };
-            entry.stage = Stage::Preparing;
-            entry.applied_at_start = self.applied_total;
-            assigned.begun += usize::from(!std::mem::replace(&mut entry.begun, true));
-            assigned.preparing += 1;
-            self.preparing += 1;
-            self.prepare_ring.push_back(partition);
-            return Some(Output::Prepare { id, attempt: entry.attempt, record: entry.record.clone() });
+            return self.prepare(partition, offset);
         }
         None
+    }
+
+    fn prepare(&mut self, partition: Partition, offset: i64) -> Option<Output<R>> {
+        let assigned = self.partitions.get_mut(&partition)?;
+        let id = assigned.id(offset);
+        let entry = assigned.entries.get_mut(&offset)?;
+        entry.stage = Stage::Preparing;
+        entry.applied_at_start = self.applied_total;
+        let output = Output::Prepare { id, attempt: entry.attempt, record: entry.record.clone() };
+        assigned.begun += usize::from(!std::mem::replace(&mut entry.begun, true));
+        assigned.preparing += 1;
+        self.preparing += 1;
+        self.prepare_turns.took(partition, assigned.under_way());
+        Some(output)
     }
 
     /// The next request to send.
@@ -123,14 +144,13 @@ impl<R: Clone> Machine<R> {
         if self.now < self.send_from || self.in_flight >= self.allowed() || !self.may_repeat_one_more() {
             return None;
         }
-        while let Some(partition) = self.send_ring.pop_front() {
-            let Some(assigned) = self.partitions.get_mut(&partition) else { continue };
-            let Some(offset) = assigned.to_send.pop_front() else {
-                assigned.in_send_ring = false;
+        while let Some(partition) = self.send_turns.first() {
+            let next = self.partitions.get_mut(&partition).and_then(|assigned| assigned.to_send.pop_front());
+            let Some(offset) = next else {
+                self.send_turns.leave(partition);
                 continue;
             };
             self.prepared -= 1;
-            self.send_ring.push_back(partition);
             if let Err(what) = self.check_send(partition, offset) {
                 self.halt(partition, what);
                 continue;
@@ -148,6 +168,7 @@ impl<R: Clone> Machine<R> {
         entry.applied_at_start = self.applied_total;
         assigned.in_flight += 1;
         self.in_flight += 1;
+        self.send_turns.took(partition, assigned.in_flight);
         Some(Output::Send {
             id,
             attempt: entry.attempt,

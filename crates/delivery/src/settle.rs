@@ -43,11 +43,13 @@ impl<R: Clone> Machine<R> {
         entry.stage = Stage::Resting;
         assigned.preparing -= 1;
         self.preparing -= 1;
+        self.note_turns(id.partition);
         if !working {
             return; // It is prepared again by whoever comes next.
         }
         match outcome {
             Prepared::Call => {
+                let Some(entry) = self.entry(id) else { return };
                 entry.has_request = true;
                 if self.is_working_on_paused(id) {
                     self.set_aside_paused(id);
@@ -96,6 +98,7 @@ impl<R: Clone> Machine<R> {
         entry.stage = Stage::Resting;
         assigned.in_flight -= 1;
         self.in_flight -= 1;
+        self.note_turns(id.partition);
         match answer {
             Answer::Applied => {
                 self.count_attempt(id, log);
@@ -124,7 +127,9 @@ impl<R: Clone> Machine<R> {
             Answer::AbsentOrForbidden(reason) => self.fail(id, Failure::AbsentOrForbidden, reason, log),
             Answer::NotApplied(reason) => self.fail(id, Failure::Transient, reason, log),
             Answer::Unknown(reason) => {
-                entry.maybe_applied = true;
+                if let Some(entry) = self.entry(id) {
+                    entry.maybe_applied = true;
+                }
                 self.fail(id, Failure::Transient, reason, log);
             }
             Answer::Credential(reason) | Answer::Misconfigured(reason) => self.fail(id, Failure::Outage, reason, log),

@@ -2,7 +2,7 @@
 
 use tieline_delivery::{Effect, OnDeadLetter, Order, Outcome, PauseReason, Prepared};
 
-use crate::bench::{Bench, reason, secs, status};
+use crate::bench::{Bench, millis, reason, secs, status};
 
 #[test]
 fn a_key_waits_behind_its_own_failure_and_no_other() {
@@ -158,4 +158,57 @@ fn hold_does_not_hold_what_has_no_key() {
     c.advance(secs(1));
     assert_eq!(c.paused_by(), None);
     assert_eq!(c.committed(), 2);
+}
+
+/// Three partitions with a backlog, and 12 places; calls of the last one take ten rounds, all others one. Says how many of the
+/// first two were done, and how many places the last one held at most.
+fn beside_a_slow_partition(rounds: u32) -> (usize, usize) {
+    let mut c = Bench::with(|settings| settings.in_flight_max = 12);
+    c.assign(1, 0, "");
+    c.assign(2, 0, "");
+    for offset in 0..300 {
+        (0..3).for_each(|partition| c.fetch_from(partition, offset, ""));
+    }
+    let (mut slow, mut done, mut most) = (Vec::new(), 0, 0);
+    for round in 0..rounds {
+        let sent = c.sent_of_all();
+        slow.extend(sent.iter().filter(|(partition, _)| *partition == 2).map(|(_, offset)| (*offset, round + 10)));
+        most = most.max(slow.len());
+        for (partition, offset) in sent.into_iter().filter(|(partition, _)| *partition != 2) {
+            c.answer_of(partition, offset, status(201));
+            done += 1;
+        }
+        for (offset, _) in slow.extract_if(.., |(_, over)| *over <= round) {
+            c.answer_of(2, offset, status(201));
+        }
+        c.advance(millis(10));
+    }
+    (done, most)
+}
+
+#[test]
+fn a_partition_whose_calls_are_slow_holds_its_part_of_the_places_and_no_more() {
+    let (done, most) = beside_a_slow_partition(50);
+    assert!(most <= 5, "it held {most} of 12 places, and a third is its part");
+    assert!(done >= 50 * 7, "{done} calls of the others were made in 50 rounds, of 400 that their places allow");
+}
+
+#[test]
+fn a_partition_that_alone_has_work_takes_all_places_and_gives_them_back() {
+    let mut c = Bench::with(|settings| settings.in_flight_max = 12);
+    c.assign(1, 0, "");
+    for offset in 0..100 {
+        c.fetch_from(0, offset, "");
+    }
+    let sent = c.sent_of_all();
+    assert_eq!(sent.len(), 12);
+    for offset in 0..100 {
+        c.fetch_from(1, offset, "");
+    }
+    // What the first one has ready by now is sent after what the second one has.
+    for (partition, offset) in sent.into_iter().take(6) {
+        c.answer_of(partition, offset, status(201));
+    }
+    let of_1 = c.sent_of_all().iter().filter(|(partition, _)| *partition == 1).count();
+    assert!(of_1 >= 5, "of 6 places that came free, {of_1} went to the one that had none");
 }
