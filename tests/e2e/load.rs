@@ -43,7 +43,7 @@ pub struct Load {
     pub dir: TempDir,
     pub recorder: Recorder,
     pub environment: Vec<(String, String)>,
-    name: String,
+    pub name: String,
     started: Instant,
     pub registry: Registry,
     sampler: JoinHandle<Vec<CommitSample>>,
@@ -270,8 +270,8 @@ fn produced(sequence: u64, key: String, event_id: String, (partition, offset): (
     Produced { partition, offset, key: Some(key), sequence, event_id, acknowledged: true }
 }
 
-/// The idempotency key of a record's call.
-fn key_of(bus: &str, event_id: &str) -> String {
+/// The idempotency key of an event's call.
+pub fn key_of(bus: &str, event_id: &str) -> String {
     let cause = Cause { bus, consumer: "apply-item", call: "call", source: SOURCE, id: event_id, round: 0 };
     cause.key().to_string()
 }

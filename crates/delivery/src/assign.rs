@@ -193,7 +193,7 @@ impl<R: Clone> Machine<R> {
     pub(crate) fn forget(&mut self, partition: Partition) {
         self.stop_work(partition);
         self.leaving.remove(&partition);
-        self.commits.dirty.remove(&partition);
+        self.commits.forget(partition);
         self.pauses.remove(&partition);
         let Some(assigned) = self.partitions.remove(&partition) else { return };
         self.in_flight -= assigned.in_flight;
@@ -214,7 +214,7 @@ impl<R: Clone> Machine<R> {
         let Some(assigned) = self.partitions.get_mut(&partition) else { return };
         assigned.halted = Some(PauseReason::InvariantBroken { what });
         self.pauses.insert(partition);
-        self.commits.dirty.remove(&partition);
+        self.commits.forget(partition);
         self.stop_work(partition);
         self.close_if_quiet(partition);
     }
@@ -225,7 +225,7 @@ impl<R: Clone> Machine<R> {
         self.prepared -= assigned.to_send.len();
         assigned.to_send.clear();
         assigned.to_prepare.clear();
-        assigned.at_ceiling.clear();
+        assigned.at_commit.clear();
         self.prepare_turns.leave(partition);
         self.send_turns.leave(partition);
         self.timers.retain(|Reverse((_, id))| id.partition != partition);

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use crate::entry::Stage;
 use crate::lane::LaneId;
 use crate::machine::Machine;
 use crate::partition::{Assigned, Committing};
+use crate::together::Together;
 use crate::{Commit, CommitId, CommitOffset, Epoch, Final, OnDeadLetter, Outcome, Output, Partition, Settings, Time};
 
 /// How far the send ceiling is raised above what was fetched, in offsets: so far that a commit passes before it is
@@ -30,6 +32,7 @@ pub(crate) struct Commits {
     /// Not before, since the last one failed.
     from: Time,
     failures: u32,
+    pub(crate) together: Together,
     next: u64,
     outstanding: Option<Outstanding>,
 }
@@ -50,16 +53,22 @@ impl Commits {
             last: now,
             from: now,
             failures: 0,
+            together: Together::default(),
             next: 1,
             outstanding: None,
         }
     }
 
-    /// A record is final. Half a window of them is not made to wait: they hold up fetching.
-    pub(crate) fn note_final(&mut self, partition: Partition, window_records_max: usize, leaving: bool) {
+    /// A record is final.
+    pub(crate) fn note_final(&mut self, partition: Partition) {
         self.dirty.insert(partition);
         self.finals += 1;
-        self.urgent |= leaving || self.finals >= window_records_max.div_ceil(2);
+    }
+
+    /// A partition is ours no more, or stands still for good: there is nothing to commit of it.
+    pub(crate) fn forget(&mut self, partition: Partition) {
+        self.dirty.remove(&partition);
+        self.together.forget(partition);
     }
 }
 
@@ -77,7 +86,7 @@ impl<R: Clone> Machine<R> {
         } else {
             commits.last.after(self.settings.commit_every / SOONER)
         };
-        Some(due.max(commits.from))
+        Some(due.max(commits.from).max(commits.together.due(&commits.dirty)))
     }
 
     /// Has the ceiling of a partition raised by the next commit, if half of the way to it is used up; at once, if all is.
@@ -98,7 +107,8 @@ impl<R: Clone> Machine<R> {
         let id = CommitId(self.commits.next);
         let mut commit = Commit { id, offsets: Vec::new(), finals: Vec::new(), discarded: Vec::new() };
         let mut members = Vec::new();
-        for partition in std::mem::take(&mut self.commits.dirty) {
+        let (taken, others_wait) = self.commits.together.take(&mut self.commits.dirty, self.now);
+        for partition in taken {
             match self.propose(partition, &mut commit) {
                 Proposal::Offset(offset, epoch) => {
                     commit.offsets.push(offset);
@@ -111,7 +121,7 @@ impl<R: Clone> Machine<R> {
             }
         }
         self.commits.last = self.now;
-        self.commits.urgent = false;
+        self.commits.urgent = others_wait && !members.is_empty();
         if members.is_empty() {
             return None;
         }
@@ -140,7 +150,9 @@ impl<R: Clone> Machine<R> {
         };
         let (taken, finals_bytes) = (std::mem::take(&mut assigned.finals), std::mem::take(&mut assigned.finals_bytes));
         self.commits.finals -= taken.len();
-        self.commits.committing += taken.len();
+        if !self.commits.together.is_refused(partition) {
+            self.commits.committing += taken.len();
+        }
         let discarded = std::mem::take(&mut assigned.discarded);
         commit.finals.extend(taken.iter().cloned());
         commit.discarded.extend(discarded.iter().cloned());
@@ -164,9 +176,12 @@ impl<R: Clone> Machine<R> {
                 leaving.closed |= committing.closing;
             }
             opened |= self.window.release(committing.finals.len(), committing.finals_bytes);
+            if self.commits.together.made(partition) {
+                self.pauses.insert(partition);
+            }
             self.park_written(partition, &committing.finals, &committing.discarded);
             self.go_on_behind(partition, &committing.finals);
-            self.go_on_below_ceiling(partition);
+            self.go_on_after_commit(partition);
             self.close_if_quiet(partition);
         }
         if opened {
@@ -190,21 +205,25 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    fn go_on_below_ceiling(&mut self, partition: Partition) {
+    fn go_on_after_commit(&mut self, partition: Partition) {
         let Some(assigned) = self.partitions.get_mut(&partition) else { return };
-        for offset in std::mem::take(&mut assigned.at_ceiling) {
+        for offset in std::mem::take(&mut assigned.at_commit) {
             self.begin(partition, offset);
         }
     }
 
-    /// A commit was not made: all of it goes into the next one.
+    /// A commit was not made: all of it goes into the next ones.
     pub(crate) fn commit_failed(&mut self, id: CommitId) {
         let Some(members) = self.take_outstanding(id) else { return };
-        self.commits.failures = self.commits.failures.saturating_add(1);
-        self.commits.from = self.now.after(self.backoff.after(self.commits.failures));
         self.commits.urgent = true;
+        let partitions: Vec<Partition> = members.iter().map(|(partition, _)| *partition).collect();
+        if self.commits.together.failed(&partitions, self.now, &mut self.backoff) {
+            self.commits.failures = self.commits.failures.saturating_add(1);
+            self.commits.from = self.now.after(self.backoff.after(self.commits.failures));
+        }
         for (partition, epoch) in members {
             let Some(assigned) = self.partitions.get_mut(&partition).filter(|assigned| assigned.epoch == epoch) else {
+                self.commits.together.forget(partition); // What came after it has not failed.
                 continue;
             };
             let Some(mut committing) = assigned.committing.take() else { continue };
@@ -217,7 +236,39 @@ impl<R: Clone> Machine<R> {
             if assigned.halted.is_none() {
                 self.commits.dirty.insert(partition);
             }
+            if self.commits.together.is_refused(partition) {
+                self.hold_back(partition);
+            }
         }
+    }
+
+    /// Begins nothing more of a partition whose commits are refused: what it does could not be written down. It takes no
+    /// place from the others either.
+    fn hold_back(&mut self, partition: Partition) {
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return };
+        self.prepared -= assigned.to_send.len();
+        for offset in assigned.to_send.drain(..).chain(assigned.to_prepare.drain(..)) {
+            if let Some(entry) = assigned.entries.get_mut(&offset) {
+                entry.stage = Stage::AtCommit;
+                assigned.at_commit.push_back(offset);
+            }
+        }
+        self.prepare_turns.leave(partition);
+        self.send_turns.leave(partition);
+        self.pauses.insert(partition);
+        self.plan_recalls(partition);
+    }
+
+    /// Whether what is final waits in such numbers that the commit had better come at once. What is refused does not count:
+    /// nothing would come of it.
+    pub(crate) fn many_finals_wait(&self) -> bool {
+        self.commits.finals - self.finals_refused() >= self.settings.window_records_max.div_ceil(2)
+    }
+
+    /// Records that are final, in partitions whose commits are refused.
+    pub(crate) fn finals_refused(&self) -> usize {
+        let finals = |partition| self.partitions.get(&partition).map_or(0, |assigned| assigned.finals.len());
+        self.commits.together.refused().map(finals).sum()
     }
 
     fn take_outstanding(&mut self, id: CommitId) -> Option<Vec<(Partition, Epoch)>> {

@@ -15,8 +15,8 @@ const ATTEMPTS_LAST: usize = 20;
 pub(crate) enum Stage {
     /// Behind its lane's head.
     Behind,
-    /// At the head, waits for a commit that raises the send ceiling above it.
-    AtCeiling,
+    /// At the head, waits for a commit: one that raises the send ceiling above it, or, where commits were refused, any.
+    AtCommit,
     /// At the head, waits for its turn to be prepared.
     ToPrepare,
     /// The shell prepares it.

@@ -4,7 +4,7 @@
 //! Through the files, as a record goes: [`Machine`] takes it in; `assign` meets it in its partition (`partition`,
 //! `frontier`, `window`) and puts it into its `lane`; `schedule` says when it is prepared and sent (`turns`); `settle` takes
 //! the answer, and tries again (`retry`), parks it (`parking`, `park`) or ends it; `breaker` tells an outage from a record that
-//! fails; `commit` makes it all durable (`metadata`).
+//! fails; `commit` makes it all durable (`together`, `metadata`).
 
 mod assign;
 mod breaker;
@@ -26,6 +26,7 @@ mod record;
 mod retry;
 mod schedule;
 mod settle;
+mod together;
 mod turns;
 mod view;
 mod window;

@@ -234,7 +234,8 @@ impl<R: Clone> Machine<R> {
         while let Some(partition) = self.pauses.pop_first() {
             let Some(assigned) = self.partitions.get_mut(&partition) else { continue };
             let outage = self.breaker.outage().map(|outage| &outage.reason);
-            let reason = assigned.pause_reason(self.window.is_full(), outage, self.paused_by.as_deref());
+            let refused = self.commits.together.is_refused(partition);
+            let reason = assigned.pause_reason(self.window.is_full(), refused, outage, self.paused_by.as_deref());
             if reason == assigned.told || assigned.leaving.is_some() {
                 continue;
             }

@@ -186,6 +186,9 @@ pub enum PauseReason {
         /// The last failure.
         reason: Reason,
     },
+    /// Commits of it are refused, again and again: what has become of its records cannot be written down. Nothing more of it
+    /// is sent; what there is is tried again.
+    NotCommitted,
     /// The partition is held behind a dead letter, since its records wait for each other.
     Held {
         /// The dead one.

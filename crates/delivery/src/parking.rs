@@ -161,7 +161,8 @@ impl<R: Clone> Machine<R> {
     /// Notes when the next parked record of a partition may come up.
     pub(crate) fn plan_recalls(&mut self, partition: Partition) {
         self.recalls.retain(|(_, other)| *other != partition);
-        let assigned = self.partitions.get(&partition).filter(|assigned| assigned.is_working());
+        let refused = self.commits.together.is_refused(partition);
+        let assigned = self.partitions.get(&partition).filter(|assigned| assigned.is_working() && !refused);
         let met = |assigned: &&Assigned<R>| assigned.parked_before.is_none_or(|last| assigned.frontier.has_met(last));
         if let Some(at) = assigned.filter(met).and_then(|assigned| assigned.park.next_at()) {
             self.recalls.insert((at, partition));

@@ -37,7 +37,8 @@ pub(crate) struct Assigned<R> {
     /// Heads of lanes that wait for their turn.
     pub(crate) to_prepare: VecDeque<i64>,
     pub(crate) to_send: VecDeque<i64>,
-    pub(crate) at_ceiling: VecDeque<i64>,
+    /// Heads of lanes that wait until a commit is made.
+    pub(crate) at_commit: VecDeque<i64>,
     pub(crate) preparing: usize,
     pub(crate) in_flight: usize,
     /// How many records were prepared at least once.
@@ -115,7 +116,7 @@ impl<R> Assigned<R> {
             laneless: 0,
             to_prepare: VecDeque::new(),
             to_send: VecDeque::new(),
-            at_ceiling: VecDeque::new(),
+            at_commit: VecDeque::new(),
             preparing: 0,
             in_flight: 0,
             begun: 0,
@@ -236,11 +237,15 @@ impl<R> Assigned<R> {
     pub(crate) fn pause_reason(
         &self,
         window_full: bool,
+        refused: bool,
         outage: Option<&Reason>,
         by: Option<&str>,
     ) -> Option<PauseReason> {
         if let Some(reason) = &self.halted {
             return Some(reason.clone());
+        }
+        if refused {
+            return Some(PauseReason::NotCommitted);
         }
         if let Some(by) = by {
             return Some(PauseReason::ByOrder { by: by.to_owned() });

@@ -65,7 +65,7 @@ impl<R: Clone> Machine<R> {
             match entry.stage {
                 // Those behind it stay there too: if they were parked and it is not, a next owner would try them before it.
                 Stage::Preparing | Stage::InFlight => {}
-                Stage::Behind | Stage::AtCeiling | Stage::ToPrepare | Stage::ToSend | Stage::Resting => {
+                Stage::Behind | Stage::AtCommit | Stage::ToPrepare | Stage::ToSend | Stage::Resting => {
                     self.unqueue(id);
                     self.set_aside_paused(id);
                 }
@@ -86,7 +86,7 @@ impl<R: Clone> Machine<R> {
     fn unqueue(&mut self, id: RecordId) {
         let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
         let before = assigned.to_send.len();
-        for queue in [&mut assigned.to_send, &mut assigned.to_prepare, &mut assigned.at_ceiling] {
+        for queue in [&mut assigned.to_send, &mut assigned.to_prepare, &mut assigned.at_commit] {
             queue.retain(|other| *other != id.offset);
         }
         self.prepared -= before - assigned.to_send.len();

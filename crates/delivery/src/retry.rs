@@ -14,7 +14,11 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(settings: &Settings) -> Self {
-        Self { min: settings.backoff_min, max: settings.backoff_max.max(settings.backoff_min), state: settings.seed }
+        Self::between(settings.backoff_min, settings.backoff_max, settings.seed)
+    }
+
+    pub(crate) fn between(min: Duration, max: Duration, seed: u64) -> Self {
+        Self { min, max: max.max(min), state: seed }
     }
 
     /// How long to wait after this many failures in a row, from 1: anything up to a bound that doubles with each (full

@@ -26,8 +26,8 @@ impl<R: Clone> Machine<R> {
             entry.stage = Stage::Resting;
             self.timers.push(Reverse((assigned.unknown_until, id)));
         } else if offset >= assigned.ceiling && entry.came == Came::Fetched {
-            entry.stage = Stage::AtCeiling;
-            assigned.at_ceiling.push_back(offset);
+            entry.stage = Stage::AtCommit;
+            assigned.at_commit.push_back(offset);
             self.commits.dirty.insert(partition);
             self.commits.urgent = true;
         } else {
@@ -49,7 +49,10 @@ impl<R: Clone> Machine<R> {
             return;
         };
         let Some(entry) = assigned.entries.get_mut(&offset) else { return };
-        if entry.needs_preparing() {
+        if self.commits.together.is_refused(partition) {
+            entry.stage = Stage::AtCommit;
+            assigned.at_commit.push_back(offset);
+        } else if entry.needs_preparing() {
             entry.stage = Stage::ToPrepare;
             if probing && entry.failing.is_none() {
                 assigned.to_prepare.push_front(offset);
@@ -66,6 +69,11 @@ impl<R: Clone> Machine<R> {
     pub(crate) fn queue_send(&mut self, partition: Partition, offset: i64) {
         let Some(assigned) = self.partitions.get_mut(&partition) else { return };
         let Some(entry) = assigned.entries.get_mut(&offset) else { return };
+        if self.commits.together.is_refused(partition) {
+            entry.stage = Stage::AtCommit;
+            assigned.at_commit.push_back(offset);
+            return;
+        }
         entry.stage = Stage::ToSend;
         assigned.to_send.push_back(offset);
         self.prepared += 1;
@@ -206,9 +214,10 @@ impl<R: Clone> Machine<R> {
         self.repeats() < self.repeats_max() / 2
     }
 
-    /// Calls that would come again after a crash now.
+    /// Calls that would come again after a crash now. Those of a partition whose commits are refused come on top: no more
+    /// are added to them, and they are not to keep the others from being sent.
     fn repeats(&self) -> usize {
-        self.in_flight + self.commits.finals + self.commits.committing
+        self.in_flight + self.commits.finals - self.finals_refused() + self.commits.committing
     }
 
     fn repeats_max(&self) -> usize {

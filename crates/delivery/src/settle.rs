@@ -471,7 +471,10 @@ impl<R: Clone> Machine<R> {
         let Entry { key, record, attempts, came, bytes, .. } = entry;
         assigned.finals_bytes += bytes;
         assigned.finals.push(Final { id, key, record, outcome, came, attempts, attempts_total });
-        self.commits.note_final(id.partition, self.settings.window_records_max, assigned.leaving.is_some());
+        let leaving = assigned.leaving.is_some();
+        self.commits.note_final(id.partition);
+        // Half a window of them is not made to wait: they hold up fetching.
+        self.commits.urgent |= leaving || self.many_finals_wait();
     }
 }
 

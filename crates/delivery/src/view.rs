@@ -142,6 +142,7 @@ impl<R> Machine<R> {
             send_ceiling: assigned.ceiling,
             paused: assigned.pause_reason(
                 self.window.is_full(),
+                self.commits.together.is_refused(assigned.partition),
                 self.breaker.outage().map(|outage| &outage.reason),
                 self.paused_by.as_deref(),
             ),

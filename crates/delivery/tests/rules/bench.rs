@@ -1,12 +1,12 @@
 //! A machine on a bench: its inputs as short calls, its outputs as short lists. Records are prepared, and commits are
 //! made durable at once, unless the test says otherwise.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tieline_delivery::{
-    Answer, AttemptLog, Commit, CommitId, Epoch, Held, Input, Machine, Metadata, OnDeadLetter, Order, Outcome, Output,
-    ParkedAt, ParkedState, Partition, PauseReason, Prepared, Reason, RecordId, Settings, Time,
+    Answer, AttemptLog, Commit, CommitId, CommitOffset, Epoch, Held, Input, Machine, Metadata, OnDeadLetter, Order,
+    Outcome, Output, ParkedAt, ParkedState, Partition, PauseReason, Prepared, Reason, RecordId, Settings, Time,
 };
 
 pub struct Bench {
@@ -14,6 +14,8 @@ pub struct Bench {
     pub now: Time,
     /// Whether commits are made durable by themselves.
     pub commits_by_itself: bool,
+    /// Of those, a commit with one of these partitions in it is refused.
+    pub refuses_commits_of: BTreeSet<i32>,
     epochs: BTreeMap<i32, u64>,
     next_epoch: u64,
     outcomes: BTreeMap<i64, VecDeque<Prepared>>,
@@ -96,6 +98,7 @@ impl Bench {
             machine: Machine::new(settings, Time::default()),
             now: Time::default(),
             commits_by_itself: true,
+            refuses_commits_of: BTreeSet::new(),
             epochs: BTreeMap::new(),
             next_epoch: 1,
             outcomes: BTreeMap::new(),
@@ -313,9 +316,11 @@ impl Bench {
                 }
                 Output::Commit(commit) => {
                     let id = commit.id;
+                    let refused = |at: &CommitOffset| self.refuses_commits_of.contains(&at.partition.0);
+                    let made = !commit.offsets.iter().any(refused);
                     self.commits.push(commit);
                     if self.commits_by_itself {
-                        self.end_commit(id, true);
+                        self.end_commit(id, made);
                     }
                 }
                 Output::Pause { partition, reason } => {
@@ -344,7 +349,11 @@ impl Bench {
     }
 
     pub fn committed(&self) -> i64 {
-        self.committed[&0].0
+        self.committed_of(0)
+    }
+
+    pub fn committed_of(&self, partition: i32) -> i64 {
+        self.committed[&partition].0
     }
 
     pub fn metadata(&self) -> Metadata {

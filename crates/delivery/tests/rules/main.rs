@@ -10,5 +10,6 @@ mod order;
 mod outage;
 mod parking;
 mod pausing;
+mod refused;
 mod takeover;
 mod window;

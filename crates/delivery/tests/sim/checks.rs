@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tieline_delivery::{Came, Commit, Final, Order, Outcome, RecordId};
+use tieline_delivery::{Came, Commit, Final, Order, Outcome, PauseReason, RecordId};
 
 use crate::plan::Weather;
 use crate::process::{Failed, Who};
@@ -29,7 +29,14 @@ impl World {
         assert!(load.in_flight <= settings.in_flight_max, "{} calls are under way", load.in_flight);
         let alone = load.in_flight == 1 || shell.machine.outage().is_none();
         assert!(alone, "{} calls are under way, and it is an outage", load.in_flight);
-        let repeats = load.in_flight + shell.uncovered.len();
+        // What is not committed since commits of its partition are refused comes on top.
+        let refused = |partition: i32| {
+            let mut refused = shell.machine.partitions().filter(|at| at.paused == Some(PauseReason::NotCommitted));
+            refused.any(|at| at.partition.0 == partition)
+        };
+        let counts = |event: &&usize| !refused(self.log.records[**event].partition);
+        let repeats = load.in_flight + shell.uncovered.iter().filter(counts).count();
+        assert!(!refused(record.partition), "e{event} is sent, and commits of its partition are refused");
         let most = settings.repeats_max.max(settings.in_flight_max + 1);
         assert!(repeats <= most, "after a crash {repeats} calls would come again, and {most} may");
         if self.group.owner(record.partition) == Some(shell.who) {

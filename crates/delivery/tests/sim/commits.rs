@@ -43,7 +43,9 @@ impl World {
 
     /// The commit reaches the broker: one transaction, refused as a whole under an old generation.
     pub fn commit(&mut self, who: Who, commit: Commit<usize>, generation: u64, fate: Fate) {
-        let unwritable = !self.healed && self.plan.unwritable_ms.contains(&self.now_ms);
+        let trouble = !self.healed && self.plan.unwritable_ms.contains(&self.now_ms);
+        let has = |partition: i32| commit.offsets.iter().any(|at| at.partition.0 == partition);
+        let unwritable = trouble && self.plan.unwritable.is_none_or(has);
         let made = if !self.group.takes(who, generation) {
             self.seen.note("commits fenced");
             false
@@ -59,6 +61,9 @@ impl World {
         let (id, said) = (commit.id, made && fate == Fate::Made);
         if made {
             self.seen.note("commits");
+            if trouble {
+                self.seen.note("commits while those of another partition are refused");
+            }
             for offset in &commit.offsets {
                 let owner = self.group.owner(offset.partition.0);
                 assert!(owner == Some(who), "{who:?} commits {offset:?} of {owner:?}");

@@ -51,6 +51,8 @@ pub struct Plan {
     pub outages_ms: Vec<Range<u64>>,
     /// When the state topics take nothing.
     pub unwritable_ms: Range<u64>,
+    /// Only this partition of them, if so.
+    pub unwritable: Option<i32>,
     /// When a mapping is deployed of which everything is refused.
     pub bad_mapping_ms: Range<u64>,
     /// How far a process's wall clock may be off, either way; an hour is 20 s here.
@@ -107,6 +109,7 @@ impl Plan {
             sick,
             outages_ms,
             unwritable_ms: if foul && dice.chance(300) { span(dice, 6_000) } else { 0..0 },
+            unwritable: [None, Some(0), Some(1)][usize::try_from(seed % 3).unwrap()],
             bad_mapping_ms: if foul && dice.chance(150) { span(dice, 5_000) } else { 0..0 },
             clock_spread_ms,
             clock_margin_ms,
