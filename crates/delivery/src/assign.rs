@@ -196,6 +196,7 @@ impl<R: Clone> Machine<R> {
         self.commits.forget(partition);
         self.pauses.remove(&partition);
         let Some(assigned) = self.partitions.remove(&partition) else { return };
+        self.measure_park(partition);
         self.in_flight -= assigned.in_flight;
         self.preparing -= assigned.preparing;
         self.recalled -= assigned.recalled;

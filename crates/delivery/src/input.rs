@@ -194,6 +194,10 @@ pub struct Settings {
     pub give_up_after: Duration,
     /// Most keys that are parked in this process; where one more would have to be, its partition waits.
     pub parked_keys_max: usize,
+    /// Most records that are parked in this process, of which it has an index. Where there are as many, partitions that have
+    /// parked records are not fetched from, since more of those keys would have to be parked behind them. What earlier
+    /// owners have parked is taken over all the same.
+    pub parked_records_max: usize,
     /// The first retry's upper bound; it doubles with each attempt (full jitter).
     pub backoff_min: Duration,
     /// No retry's upper bound is above this.

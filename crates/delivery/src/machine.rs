@@ -34,6 +34,7 @@ use crate::{Input, Key, Output, ParkedState, Partition, RecordId, Settings, Time
 ///     park_schedule: [60, 300, 1_800, 7_200, 21_600].map(Duration::from_secs).to_vec(),
 ///     give_up_after: Duration::from_secs(72 * 3_600),
 ///     parked_keys_max: 100_000,
+///     parked_records_max: 1_000_000,
 ///     backoff_min: Duration::from_millis(100),
 ///     backoff_max: Duration::from_secs(10),
 ///     request_deadline: Duration::from_secs(10),
@@ -105,6 +106,8 @@ pub struct Machine<R> {
     /// Records of the park that are asked for or under way, and when the next ones of a partition may be.
     pub(crate) recalled: usize,
     pub(crate) recalls: BTreeSet<(Time, Partition)>,
+    /// As many records are parked as may be.
+    pub(crate) park_full: bool,
     pub(crate) breaker: Breaker,
     /// What was paused by order of somebody: all, and by which order; keys.
     pub(crate) paused_by: Option<String>,
@@ -148,6 +151,7 @@ impl<R: Clone> Machine<R> {
             in_flight: 0,
             recalled: 0,
             recalls: BTreeSet::new(),
+            park_full: false,
             breaker: Breaker::new(now),
             paused_by: None,
             paused_keys: BTreeSet::new(),
@@ -232,10 +236,9 @@ impl<R: Clone> Machine<R> {
 
     fn next_pause(&mut self) -> Option<Output<R>> {
         while let Some(partition) = self.pauses.pop_first() {
+            let Some(assigned) = self.partitions.get(&partition) else { continue };
+            let reason = assigned.pause_reason(&self.around(partition));
             let Some(assigned) = self.partitions.get_mut(&partition) else { continue };
-            let outage = self.breaker.outage().map(|outage| &outage.reason);
-            let refused = self.commits.together.is_refused(partition);
-            let reason = assigned.pause_reason(self.window.is_full(), refused, outage, self.paused_by.as_deref());
             if reason == assigned.told || assigned.leaving.is_some() {
                 continue;
             }

@@ -186,6 +186,9 @@ pub enum PauseReason {
         /// The last failure.
         reason: Reason,
     },
+    /// As many records are parked as may be, and some of them are of this partition: whatever comes of their keys would have
+    /// to be parked behind them. What is parked goes on.
+    ParkFull,
     /// Commits of it are refused, again and again: what has become of its records cannot be written down. Nothing more of it
     /// is sent; what there is is tried again.
     NotCommitted,

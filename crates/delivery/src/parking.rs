@@ -16,6 +16,10 @@ use crate::{
     Reason, RecordId, Time,
 };
 
+/// Once as many records are parked as may be, so much of that has to be free again, as a part, before there is room: what
+/// comes up goes one by one, and fetching is not to stop and go with each.
+const FREE_AGAIN_PART: usize = 16;
+
 /// Of the calls that may be under way, the part that parked records may take: they come beside live work, not before it.
 const RECALLED_PART: usize = 4;
 
@@ -57,7 +61,7 @@ impl<R: Clone> Machine<R> {
     /// Whether a record of this lane may be parked.
     pub(crate) fn may_park(&self, partition: Partition, lane: &ParkLane) -> bool {
         let there = self.partitions.get(&partition).is_some_and(|assigned| assigned.park.has(lane));
-        let room = there || self.parked_keys() < self.settings.parked_keys_max;
+        let room = !self.park_full && (there || self.parked_keys() < self.settings.parked_keys_max);
         self.settings.order != Order::Partition && !self.settings.park_schedule.is_empty() && room
     }
 
@@ -83,6 +87,18 @@ impl<R: Clone> Machine<R> {
         assigned.park.put(ParkLane::of(order, entry.key.as_ref(), id.offset), id.offset, now, applied);
         let state = ParkedState { maybe_applied: entry.maybe_applied, ..ParkedState::default() };
         self.record_final(id, entry, Outcome::Parked { retry_at: now, reason: behind(), state });
+        self.measure_park(id.partition);
+    }
+
+    /// Looks whether there is room to park more, after what is parked of a partition has changed.
+    pub(crate) fn measure_park(&mut self, partition: Partition) {
+        let (records, most) = (self.parked_records(), self.settings.parked_records_max.max(1));
+        let full = records >= if self.park_full { most - most / FREE_AGAIN_PART } else { most };
+        if std::mem::replace(&mut self.park_full, full) != full {
+            self.pauses.extend(self.partitions.keys());
+        } else if full {
+            self.pauses.insert(partition);
+        }
     }
 
     /// Parks these records of a lane, one behind another, without a call.
@@ -160,6 +176,7 @@ impl<R: Clone> Machine<R> {
 
     /// Notes when the next parked record of a partition may come up.
     pub(crate) fn plan_recalls(&mut self, partition: Partition) {
+        self.measure_park(partition);
         self.recalls.retain(|(_, other)| *other != partition);
         let refused = self.commits.together.is_refused(partition);
         let assigned = self.partitions.get(&partition).filter(|assigned| assigned.is_working() && !refused);

@@ -99,6 +99,16 @@ pub(crate) struct Leaving {
     pub(crate) revoked: bool,
 }
 
+/// What keeps a partition from being fetched that is not its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Around<'a> {
+    pub(crate) window_full: bool,
+    pub(crate) park_full: bool,
+    pub(crate) commits_refused: bool,
+    pub(crate) outage: Option<&'a Reason>,
+    pub(crate) by: Option<&'a str>,
+}
+
 impl<R> Assigned<R> {
     pub(crate) fn new(partition: Partition, epoch: Epoch, partitions: u32, committed: i64) -> Self {
         Self {
@@ -234,20 +244,14 @@ impl<R> Assigned<R> {
     ///
     /// An outage by itself is none: fetching goes on until as much is under way as may be, so that a key that works is not
     /// kept from showing it by others that do not.
-    pub(crate) fn pause_reason(
-        &self,
-        window_full: bool,
-        refused: bool,
-        outage: Option<&Reason>,
-        by: Option<&str>,
-    ) -> Option<PauseReason> {
+    pub(crate) fn pause_reason(&self, around: &Around<'_>) -> Option<PauseReason> {
         if let Some(reason) = &self.halted {
             return Some(reason.clone());
         }
-        if refused {
+        if around.commits_refused {
             return Some(PauseReason::NotCommitted);
         }
-        if let Some(by) = by {
+        if let Some(by) = around.by {
             return Some(PauseReason::ByOrder { by: by.to_owned() });
         }
         if let Some(dead) = self.held {
@@ -259,8 +263,12 @@ impl<R> Assigned<R> {
         }) {
             return Some(PauseReason::OutOfPatience { id: self.id(offset), reason: failing.reason.clone() });
         }
-        let full = window_full || self.cramped;
-        full.then(|| outage.map_or(PauseReason::Window, |reason| PauseReason::Outage { reason: reason.clone() }))
+        // What is parked may wait for older records to be fetched: then those come first.
+        if around.park_full && !self.park.is_empty() && self.parked_before.is_none() {
+            return Some(PauseReason::ParkFull);
+        }
+        let full = around.window_full || self.cramped;
+        full.then(|| around.outage.map_or(PauseReason::Window, |reason| PauseReason::Outage { reason: reason.clone() }))
     }
 
     /// The ceiling that is durable, or was asked to be.

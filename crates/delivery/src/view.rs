@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::entry::StuckBy;
 use crate::machine::Machine;
 use crate::park::ParkLane;
+use crate::partition::Around;
 use crate::{Epoch, Key, Partition, PauseReason, Reason, RecordId, Time};
 
 /// How much is under way.
@@ -105,7 +106,7 @@ impl<R> Machine<R> {
             resting: self.timers.len(),
             buffered_records: self.window.records(),
             buffered_bytes: self.window.bytes(),
-            parked_records: self.partitions.values().map(|assigned| assigned.park.records()).sum(),
+            parked_records: self.parked_records(),
             parked_keys: self.parked_keys(),
             held_keys: self
                 .partitions
@@ -113,6 +114,22 @@ impl<R> Machine<R> {
                 .map(|assigned| assigned.park.held() + usize::from(assigned.held.is_some()))
                 .sum(),
         }
+    }
+
+    /// What keeps a partition from being fetched that is not its own.
+    pub(crate) fn around(&self, partition: Partition) -> Around<'_> {
+        Around {
+            window_full: self.window.is_full(),
+            park_full: self.park_full,
+            commits_refused: self.commits.together.is_refused(partition),
+            outage: self.breaker.outage().map(|outage| &outage.reason),
+            by: self.paused_by.as_deref(),
+        }
+    }
+
+    /// Records that are parked, in all partitions.
+    pub(crate) fn parked_records(&self) -> usize {
+        self.partitions.values().map(|assigned| assigned.park.records()).sum()
     }
 
     /// Lanes that are parked or held, in all partitions.
@@ -140,12 +157,7 @@ impl<R> Machine<R> {
             frontier: assigned.frontier.lowest(),
             fetched_to: assigned.frontier.next(),
             send_ceiling: assigned.ceiling,
-            paused: assigned.pause_reason(
-                self.window.is_full(),
-                self.commits.together.is_refused(assigned.partition),
-                self.breaker.outage().map(|outage| &outage.reason),
-                self.paused_by.as_deref(),
-            ),
+            paused: assigned.pause_reason(&self.around(assigned.partition)),
             oldest_unfinished: assigned.frontier.oldest(),
             fingerprint_before: assigned.fingerprint_before,
             leaving: assigned.leaving.is_some(),

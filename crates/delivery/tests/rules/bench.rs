@@ -62,6 +62,7 @@ pub fn settings() -> Settings {
         park_schedule: vec![secs(60), secs(300), secs(1_800)],
         give_up_after: secs(10 * 3_600),
         parked_keys_max: 100,
+        parked_records_max: 10_000,
         backoff_min: millis(100),
         backoff_max: secs(10),
         request_deadline: secs(5),

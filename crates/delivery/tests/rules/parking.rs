@@ -1,8 +1,10 @@
 //! Parking: a key whose record fails while others go through is set aside, and comes up again in order.
 
-use tieline_delivery::{Came, Effect, Held, OnDeadLetter, Order, Outcome, ParkedAt, ParkedState};
+use tieline_delivery::{
+    Came, Effect, Held, OnDeadLetter, Order, Outcome, ParkedAt, ParkedState, PauseReason, Settings,
+};
 
-use crate::bench::{Bench, millis, reason, secs, status};
+use crate::bench::{Bench, millis, reason, secs, settings, status};
 
 /// Has the record fail, and other keys succeed, until its patience has ended.
 fn fail_beside_others(c: &mut Bench, offset: i64, answer: u16) {
@@ -275,7 +277,77 @@ fn where_too_many_keys_are_parked_the_partition_waits() {
     }
     assert_eq!(c.parked_offsets(), [0]);
     let (id, reason) = (c.id(0, 8_000), reason("http-503"));
-    assert_eq!(c.paused_by(), Some(&tieline_delivery::PauseReason::OutOfPatience { id, reason }));
+    assert_eq!(c.paused_by(), Some(&PauseReason::OutOfPatience { id, reason }));
+}
+
+#[test]
+fn where_too_many_records_are_parked_their_partitions_wait_and_no_others() {
+    let mut c = Bench::with(|settings| {
+        settings.on_dead_letter = OnDeadLetter::Hold;
+        settings.parked_records_max = 32;
+    })
+    .proven();
+    c.assign(1, 0, "");
+    c.fetch([(0, "acme")]);
+    c.answer(0, status(422)); // it holds its key
+    for offset in 1..33 {
+        assert_eq!(c.paused_by(), None, "{offset}");
+        c.fetch([(offset, "acme")]);
+    }
+    assert_eq!(c.paused_by(), Some(&PauseReason::ParkFull));
+    c.fetch([(33, "acme"), (34, "globex")]); // they were fetched already
+    assert_eq!((c.sent(), c.machine.load().parked_records), (vec![0, 34], 33));
+    c.fetch_from(1, 0, "initech");
+    c.sent();
+    c.answer_of(1, 0, status(201));
+    c.advance(secs(1));
+    assert_eq!((c.committed_of(1), c.paused.get(&1)), (1, None));
+
+    // Nothing more is parked that could be retried, and what is parked goes on.
+    c.answer(34, status(503));
+    for other in 9_000..9_120 {
+        if c.sent().contains(&34) {
+            c.answer(34, status(503));
+        }
+        c.fetch_from(1, other, &format!("other {other}"));
+        c.sent();
+        c.answer_of(1, other, status(201));
+        c.advance(millis(500));
+    }
+    assert!(!c.parked_offsets().contains(&34));
+    c.discard(0, "acme");
+    c.advance(secs(1));
+    c.answer_all(&status(201));
+    c.advance(secs(20));
+    c.answer_all(&status(201));
+    c.advance(secs(1));
+    assert_eq!((c.paused_by(), c.machine.load().parked_records, c.committed()), (None, 0, 35));
+}
+
+#[test]
+fn what_an_earlier_owner_has_parked_above_the_bound_comes_up_behind_what_is_older() {
+    let mut c = Bench::one_partition();
+    c.fetch([(0, "hangs")]);
+    (1..30).for_each(|offset| c.fetch_from(0, offset, "acme"));
+    assert_eq!(c.sent(), [0, 1]);
+    (1..30).for_each(|offset| c.answer(offset, status(201)));
+    c.advance(secs(1));
+    let metadata = c.metadata_text();
+
+    let mut c = Bench::empty(Settings { parked_records_max: 8, ..settings() });
+    let acme = |offset| {
+        let key = Some(b"acme"[..].into());
+        ParkedAt { offset, key, retry_after: secs(0), maybe_tried: false, unknown_below: None }
+    };
+    c.parked = (1..30).map(acme).collect();
+    c.assign(0, 0, &metadata);
+    assert_eq!((c.paused_by(), c.machine.load().parked_records), (None, 29)); // what is older may be of the same key
+    c.fetch([(0, "hangs")]);
+    assert_eq!(c.paused_by(), Some(&PauseReason::ParkFull));
+    c.advance(secs(10));
+    c.answer_all(&status(201));
+    c.advance(secs(1));
+    assert_eq!((c.paused_by(), c.machine.load().parked_records, c.committed()), (None, 0, 30));
 }
 
 fn superseding() -> Bench {

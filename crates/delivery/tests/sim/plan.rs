@@ -149,6 +149,7 @@ fn settings(dice: &mut Dice, seed: u64) -> Settings {
         park_schedule: [200, 500, 1_000][..dice.index(4)].iter().map(|ms| Duration::from_millis(*ms)).collect(),
         give_up_after: Duration::from_millis(dice.between(3_000, 60_000)),
         parked_keys_max: dice.index(20) + 1,
+        parked_records_max: [usize::MAX, 3, 12][usize::try_from(seed / 2 % 3).unwrap()],
         backoff_min: Duration::from_millis(20),
         backoff_max: Duration::from_millis(dice.between(200, 2_000)),
         request_deadline: Duration::from_millis(REQUEST_DEADLINE_MS),

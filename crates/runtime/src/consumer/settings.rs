@@ -28,8 +28,12 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 /// Longest `Retry-After` that is waited for without an alarm.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 
-/// Most keys that may be parked in one process. Each costs some 200 bytes of memory, and each of its records some 40.
+/// Most keys that may be parked in one process. Each costs some 200 bytes of memory.
 const PARKED_KEYS_MAX: usize = 100_000;
+
+/// Most records of theirs. Each costs some 40 bytes, here and in the core, and some microseconds when a partition is taken
+/// over: 40 MB, and seconds.
+const PARKED_RECORDS_MAX: usize = 1_000_000;
 
 /// The settings of a consumer's core.
 pub(super) fn settings(consumer: &Consumer) -> Settings {
@@ -53,6 +57,7 @@ pub(super) fn settings(consumer: &Consumer) -> Settings {
         park_schedule: deliver.park_schedule.clone(),
         give_up_after: deliver.give_up_after,
         parked_keys_max: PARKED_KEYS_MAX,
+        parked_records_max: PARKED_RECORDS_MAX,
         backoff_min: BACKOFF.0,
         backoff_max: BACKOFF.1,
         request_deadline: consumer.call.system.deadline,

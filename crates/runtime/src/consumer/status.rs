@@ -93,6 +93,11 @@ pub(super) fn reason_text(reason: &PauseReason) -> String {
             let cannot = "cannot be parked, since its records wait for each other or too many keys are parked";
             format!("offset {} is out of patience and {cannot}: {} ({})", id.offset, reason.detail, reason.code)
         }
+        PauseReason::ParkFull => {
+            "as many records are parked as may be, and some of them are of this partition: whatever comes of \
+             their keys would wait behind them; redrive or discard what holds them (`tieline dead-letters`)"
+                .to_owned()
+        }
         PauseReason::NotCommitted => {
             "what has become of its records cannot be written down: Kafka refuses its commits, and \
              the log says why (look at its dead letters' topic); nothing more of it is sent"
