@@ -12,7 +12,7 @@ FEATURES := $(if $(HAS_OPENSSL),,--features vendored-openssl)
 # KAFKA=1 runs the demo on a real Kafka; ONCE=1 ends it after the verdict.
 DEMO_FLAGS := --demo $(if $(ONCE),--once) $(if $(KAFKA),--kafka)
 
-.PHONY: help demo test check bench sim need-rust need-kafka
+.PHONY: help demo test check bench reliability sim need-rust need-kafka
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -39,6 +39,9 @@ check: need-rust ## Format, lints, and the definitions' own check and cases
 
 bench: need-rust need-kafka ## What guarantees cost, how they stand trouble: JSON lines (BENCH_WORKLOAD=…)
 	cargo bench --locked $(FEATURES) --bench consumer
+
+reliability: need-rust need-kafka ## Every hazard at its whole figure: hours (RELIABILITY=11 or NAME, RECORDS=100000)
+	RELIABILITY="$(RELIABILITY)" $(if $(RECORDS),TIELINE_RELIABILITY_RECORDS=$(RECORDS)) cargo bench --profile dev --locked $(FEATURES) --bench reliability
 
 sim: need-rust ## The simulator: SEEDS=10000 FIRST=1
 	SEEDS=$(or $(SEEDS),10000) FIRST=$(or $(FIRST),1) cargo test --locked --release -p tieline-delivery --test sim -- --nocapture

@@ -110,6 +110,23 @@ fn each_dependency_has_its_reason_in_architecture_md_and_its_version_in_one_plac
 }
 
 #[test]
+fn what_can_end_a_process_at_a_point_is_in_no_service() {
+    let mut asked_for = 0;
+    for file in files().iter().filter(|file| file.ends_with("Cargo.toml")) {
+        let mut section = String::new();
+        for line in read(file).lines() {
+            if line.starts_with('[') {
+                section = line.to_owned();
+            } else if line.contains("\"fail-points\"") {
+                assert_eq!(section, "[dev-dependencies]", "{file} has fail-points in what is shipped");
+                asked_for += 1;
+            }
+        }
+    }
+    assert_eq!(asked_for, 1, "nobody tests with fail-points");
+}
+
+#[test]
 fn every_link_in_a_document_leads_somewhere() {
     let files = files();
     let mut wrong = Vec::new();

@@ -14,6 +14,15 @@ pub fn kafka() -> &'static Kafka {
     })
 }
 
+/// Three nodes: each partition lies on all of them, and two have to have a record before it is acknowledged.
+pub fn three_nodes() -> &'static Kafka {
+    static KAFKA: OnceLock<Kafka> = OnceLock::new();
+    KAFKA.get_or_init(|| match Kafka::start(Options { nodes: 3, secure: false }) {
+        Ok(kafka) => kafka,
+        Err(error) => panic!("{error}"),
+    })
+}
+
 /// An address of which the kernel chooses the port.
 pub fn any_port() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))

@@ -5,18 +5,18 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tieline_delivery::oracle::Verdict;
-use tieline_sandbox::recorder::Options;
+use tieline_sandbox::recorder::{Arrival, Options, Reaction};
 
 use crate::load::Load;
+use crate::size::{figure, size};
 use crate::{eventually, secs};
 
 /// Calls of one replica that may come again after a crash: the least bound, as four times those that may be under way
 /// (`load/consumer.yaml`) are fewer.
 const REPEATS_MAX: usize = 1_024;
 
-/// Kills in one run, and the records that are produced meanwhile. Three runs make 30 kills over 21,000 records.
-const KILLS: usize = 10;
-const RECORDS: u64 = 7_000;
+/// How fast records come, in a second.
+const RATE: u64 = 120;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_consumer_loses_nothing_and_repeats_no_effect() {
@@ -24,19 +24,22 @@ async fn a_killed_consumer_loses_nothing_and_repeats_no_effect() {
     for run in runs {
         let (seed, verdict) = run.await.unwrap();
         assert!(verdict.holds(), "seed {seed}: {verdict}");
-        assert_eq!(verdict.effects, usize::try_from(RECORDS).unwrap(), "seed {seed}: {verdict}");
+        assert_eq!(verdict.effects, usize::try_from(size().crash_records).unwrap(), "seed {seed}: {verdict}");
     }
 }
 
 async fn crashes(seed: u64) -> (u64, Verdict) {
     let mut random = StdRng::seed_from_u64(seed);
-    let latency = Duration::from_millis(random.random_range(5..40));
-    let load = Load::start(&format!("crash{seed}"), Options { latency, ..Options::default() }).await;
-    let producing = load.produce(RECORDS, secs(60));
+    let slow =
+        |_: &Arrival| Some(Reaction { delay: Duration::from_millis(rand::random_range(0..50)), ..Reaction::default() });
+    let load =
+        Load::start(&format!("crash{seed}"), Options { react: Some(Box::new(slow)), ..Options::default() }).await;
+    let (records, kills) = (size().crash_records, size().crash_kills);
+    let producing = load.produce(records, secs(records / RATE));
     let mut replicas = [Some(load.replica("a")), Some(load.replica("b"))];
     let mut seen = 0;
-    for kill in 0..KILLS {
-        let all = usize::try_from(RECORDS).unwrap();
+    for kill in 0..kills {
+        let all = usize::try_from(records).unwrap();
         eventually("there are effects since the last kill", secs(60), || {
             load.recorder.effects() > seen || load.recorder.effects() == all
         })
@@ -54,8 +57,8 @@ async fn crashes(seed: u64) -> (u64, Verdict) {
     for replica in replicas.into_iter().flatten() {
         assert!(replica.terminate(secs(30)).await.success());
     }
-    eprintln!("seed {seed}: {KILLS} kills in {:?}, latency {latency:?}", load.elapsed());
-    let verdict = load.verdict(produced, Some(KILLS * REPEATS_MAX)).await;
-    eprintln!("seed {seed}: {verdict}");
+    let took = load.elapsed();
+    let verdict = load.verdict(produced, Some(kills * REPEATS_MAX)).await;
+    figure(format!("seed {seed}: {kills} kills in {} s; {verdict}", took.as_secs()));
     (seed, verdict)
 }

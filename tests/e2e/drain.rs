@@ -7,15 +7,17 @@ use rand::{RngExt, SeedableRng};
 use tieline_sandbox::recorder::Options;
 
 use crate::load::Load;
+use crate::size::{figure, size};
 use crate::{eventually, secs};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_consumer_finishes_what_is_in_flight_and_repeats_nothing() {
     let mut random = StdRng::seed_from_u64(7);
     let load = Load::start("drain", Options { latency: Duration::from_millis(20), ..Options::default() }).await;
-    let producing = load.produce(5_000, secs(25));
+    let stops = size().stops;
+    let producing = load.produce(u64::from(stops) * 500, secs(u64::from(stops) * 5 / 2));
     let mut seen = 0;
-    for _ in 0..10 {
+    for _ in 0..stops {
         let replica = load.replica("a");
         eventually("there are effects since the last stop", secs(60), || load.recorder.effects() > seen).await;
         tokio::time::sleep(Duration::from_millis(random.random_range(0..1_500))).await;
@@ -28,7 +30,9 @@ async fn a_stopped_consumer_finishes_what_is_in_flight_and_repeats_nothing() {
     load.drained(produced.len(), secs(60)).await;
     load.all_committed(&produced, secs(60)).await;
     assert!(last.terminate(secs(30)).await.success());
+    let took = load.elapsed();
     let verdict = load.verdict(produced, Some(0)).await;
+    figure(format!("{stops} stops in {} s; {verdict}", took.as_secs()));
     assert!(verdict.holds(), "{verdict}");
 }
 

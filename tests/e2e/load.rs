@@ -1,18 +1,21 @@
 //! A small bus under load: records with rising sequences, a recording system, and the oracle's evidence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::json;
 use tempfile::TempDir;
+use tieline_bus::Secret;
 use tieline_delivery::oracle::{Arrival, CommitSample, Ended, Evidence, Produced, Verdict};
 use tieline_runtime::kafka::{Connection, EventProducer};
 use tieline_runtime::registry::RegistryClient;
 use tieline_runtime::system::idempotency::Cause;
+use tieline_sandbox::broker::kafka::Kafka;
 use tieline_sandbox::recorder::{self, Options, Recorder};
 use tieline_sandbox::registry::Registry;
 use tieline_schema::avro::EventSchema;
@@ -24,19 +27,57 @@ use crate::cluster::{any_port, kafka};
 use crate::process::{Process, tieline};
 use crate::{eventually, secs};
 
-/// Partitions of the topic.
-const PARTITIONS: i32 = 6;
-
 /// Keys that the records are spread over: fewer than records, so that order matters.
 const KEYS: u64 = 97;
 
 /// How they are delivered where a test does not say otherwise.
 const DELIVER: &str = "{ order: key, in_flight: 64, patience: 30s, on_dead_letter: continue, start: earliest }";
 
+/// Records that may wait for their acknowledgement at once: far below what librdkafka's queue takes, which refuses more.
+const UNACKNOWLEDGED_MAX: usize = 5_000;
+
+/// How long a producer waits for an acknowledgement: brokers may be killed meanwhile.
+const ACKNOWLEDGED_WITHIN: Duration = secs(120);
+
 /// CloudEvents' `source` of the records.
 const SOURCE: &str = "/load";
 
 pub const SCHEMA: &str = include_str!("load/load.item_changed.avsc");
+
+/// What a load is put on.
+pub struct Setup {
+    /// The name of the bus.
+    pub name: String,
+    /// How the system behaves.
+    pub system: Options,
+    /// The consumer's `deliver`, in YAML.
+    pub deliver: String,
+    /// Where the topics lie; asked for when the clock of what is seen runs already, since that may start it.
+    pub kafka: fn() -> &'static Kafka,
+    /// Partitions of the topic, and replicas of each.
+    pub partitions: i32,
+    pub replication: i32,
+    /// `kafka.settings`, as they stand in YAML between braces.
+    pub settings: String,
+    /// What replicas log.
+    pub log: &'static str,
+}
+
+impl Setup {
+    /// What a load is put on where a test says nothing else: one broker, six partitions.
+    pub fn new(name: &str, system: Options) -> Self {
+        Self {
+            name: name.to_owned(),
+            system,
+            deliver: DELIVER.to_owned(),
+            kafka,
+            partitions: 6,
+            replication: 1,
+            settings: String::new(),
+            log: "info,tieline_runtime=debug",
+        }
+    }
+}
 
 /// A bus with one consumer, the system that it calls, and what was produced.
 pub struct Load {
@@ -44,6 +85,8 @@ pub struct Load {
     pub recorder: Recorder,
     pub environment: Vec<(String, String)>,
     pub name: String,
+    kafka: &'static Kafka,
+    partitions: i32,
     started: Instant,
     pub registry: Registry,
     sampler: JoinHandle<Vec<CommitSample>>,
@@ -58,18 +101,26 @@ impl Load {
 
     /// The same, with other settings of its delivery.
     pub async fn start_with(name: &str, system: Options, deliver: &str) -> Self {
+        Self::start_on(Setup { deliver: deliver.to_owned(), ..Setup::new(name, system) }).await
+    }
+
+    /// The same, with everything said.
+    pub async fn start_on(setup: Setup) -> Self {
         let started = Instant::now();
+        let files = files(&setup);
+        let Setup { name, system, kafka, partitions, log, .. } = setup;
+        let kafka = kafka();
         let recorder = Recorder::start(system).await.expect("a recorder");
         let registry = Registry::start(any_port()).await.expect("a registry");
         let mut dir = tempfile::tempdir().expect("a folder");
         // For whoever looks into a failure: the replicas' logs lie there.
         dir.disable_cleanup(std::env::var_os("TIELINE_TEST_KEEP").is_some());
-        write_bus(dir.path(), name, deliver);
+        write(dir.path(), &files);
         let environment = vec![
-            ("KAFKA_BROKERS".to_owned(), kafka().brokers().to_owned()),
+            ("KAFKA_BROKERS".to_owned(), kafka.brokers().to_owned()),
             ("SCHEMA_REGISTRY_URL".to_owned(), registry.url()),
             ("RECORDER_URL".to_owned(), recorder.url()),
-            ("TIELINE_LOG".to_owned(), "info,tieline_runtime=debug".to_owned()),
+            ("TIELINE_LOG".to_owned(), log.to_owned()),
         ];
         let (code, out, error) = {
             let (path, environment) = (dir.path().to_owned(), environment.clone());
@@ -77,14 +128,22 @@ impl Load {
         };
         assert_eq!(code, 0, "{out}{error}");
         let (stop_sampling, stop) = tokio::sync::watch::channel(false);
-        let sampler = sample_commits(name, started, stop);
-        Self { dir, recorder, environment, name: name.to_owned(), started, registry, sampler, stop_sampling }
+        let offsets = Offsets::of(kafka, &name, "apply-item", partitions);
+        let sampler = sample_commits(offsets, started, stop);
+        Self { dir, recorder, environment, name, kafka, partitions, started, registry, sampler, stop_sampling }
     }
 
     /// Starts a replica of the consumer.
     pub fn replica(&self, instance: &str) -> Process {
+        self.replica_with(instance, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub fn replica_with(&self, instance: &str, more: &[(&str, &str)]) -> Process {
         let args = ["run", "consumers/apply-item", "--admin", "127.0.0.1:0"];
-        Process::start(self.dir.path(), &format!("{}-{instance}", self.name), &args, &self.environment)
+        let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let environment: Vec<_> = self.environment.iter().cloned().chain(more).collect();
+        Process::start(self.dir.path(), &format!("{}-{instance}", self.name), &args, &environment)
     }
 
     /// Writes something else into a file of the bus, for replicas that start from now on.
@@ -105,7 +164,12 @@ impl Load {
 
     /// The offsets that a consumer's group has committed, by partition.
     pub fn committed(&self, consumer: &str) -> BTreeMap<i32, i64> {
-        committed(&offsets_reader(&self.name, consumer), &self.topic()).into_iter().collect()
+        self.offsets(consumer).committed().into_iter().collect()
+    }
+
+    /// Where a consumer's group stands.
+    pub fn offsets(&self, consumer: &str) -> Offsets {
+        Offsets::of(self.kafka, &self.name, consumer, self.partitions)
     }
 
     /// The topic of the records.
@@ -115,7 +179,7 @@ impl Load {
 
     /// How the broker is reached from here.
     pub fn connection(&self) -> Connection {
-        let brokers = kafka().brokers().to_owned();
+        let brokers = self.kafka.brokers().to_owned();
         let kafka = tieline_bus::Kafka { brokers, settings: BTreeMap::new(), partitions: 6, replication: 1 };
         Connection { kafka, embedded: false }
     }
@@ -135,7 +199,10 @@ impl Load {
 
     /// The same, with sequences from this one on.
     pub fn produce_from(&self, first: u64, records: u64, over: Duration) -> JoinHandle<Vec<Produced>> {
-        let producer = EventProducer::new(&self.connection()).expect("a producer");
+        let mut connection = self.connection();
+        let patient = Secret::new(ACKNOWLEDGED_WITHIN.as_millis().to_string());
+        connection.kafka.settings.insert("delivery.timeout.ms".to_owned(), patient);
+        let producer = EventProducer::new(&connection).expect("a producer");
         let (name, topic) = (self.name.clone(), self.topic());
         let registry = tieline_bus::Registry { url: self.registry.url(), credential: tieline_bus::Credential::None };
         let subject = format!("{topic}-load.item_changed");
@@ -145,19 +212,28 @@ impl Load {
             let schema = Arc::new(EventSchema::parse(SCHEMA).expect("a schema"));
             let mut pace = tokio::time::interval(over / u32::try_from(records).expect("few records"));
             pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
-            let mut sent = Vec::new();
+            let (mut sent, mut acknowledged) = (VecDeque::<JoinHandle<Produced>>::new(), Vec::new());
             for sequence in first..first + records {
                 pace.tick().await;
                 let (producer, schema) = (producer.clone(), Arc::clone(&schema));
                 let (name, topic) = (name.clone(), topic.clone());
-                // Not awaited one by one: the idempotent producer keeps their order.
                 let (key, attributes, value) = record(&name, sequence, id, &schema);
-                sent.push(tokio::spawn(async move {
+                let mut one = Box::pin(async move {
                     let at = producer.publish(&topic, key.as_bytes(), &attributes, &value).await.expect("acknowledged");
                     produced(sequence, key, attributes.id, at)
+                });
+                // Handed to the client here, in order, which the idempotent producer keeps; awaited together.
+                let at_once = (&mut one).now_or_never();
+                sent.push_back(tokio::spawn(async move {
+                    match at_once {
+                        Some(done) => done,
+                        None => one.await,
+                    }
                 }));
+                if sent.len() >= UNACKNOWLEDGED_MAX {
+                    acknowledged.push(sent.pop_front().expect("one").await.expect("published"));
+                }
             }
-            let mut acknowledged = Vec::new();
             for one in sent {
                 acknowledged.push(one.await.expect("published"));
             }
@@ -172,17 +248,26 @@ impl Load {
 
     /// Waits until the group's offsets cover everything.
     pub async fn all_committed(&self, produced: &[Produced], within: Duration) {
-        let reader = offsets_reader(&self.name, "apply-item");
+        let offsets = self.offsets("apply-item");
         let mut ends: BTreeMap<i32, i64> = BTreeMap::new();
         for record in produced {
             let end = ends.entry(record.partition).or_default();
             *end = (*end).max(record.offset + 1);
         }
         eventually("all is committed", within, || {
-            let committed: BTreeMap<i32, i64> = committed(&reader, &self.topic()).into_iter().collect();
+            let committed: BTreeMap<i32, i64> = offsets.committed().into_iter().collect();
             ends.iter().all(|(partition, end)| committed.get(partition).is_some_and(|at| at >= end))
         })
         .await;
+    }
+
+    /// The events that had an effect.
+    pub fn delivered(&self, produced: &[Produced]) -> BTreeSet<String> {
+        let arrivals = self.recorder.arrivals();
+        let applied = arrivals.into_iter().filter(|arrival| arrival.applied).filter_map(|one| one.idempotency_key);
+        let keys: BTreeSet<String> = applied.collect();
+        let events = produced.iter().map(|record| &record.event_id);
+        events.filter(|event| keys.contains(&key_of(&self.name, event))).cloned().collect()
     }
 
     /// What the oracle says of all that was seen.
@@ -276,38 +361,54 @@ pub fn key_of(bus: &str, event_id: &str) -> String {
     cause.key().to_string()
 }
 
-fn offsets_reader(bus: &str, consumer: &str) -> BaseConsumer {
-    ClientConfig::new()
-        .set("bootstrap.servers", kafka().brokers())
-        .set("group.id", format!("{bus}.{consumer}"))
-        .set("enable.auto.commit", "false")
-        .create()
-        .expect("a client")
+/// Where a group stands, and where the topic ends, as the brokers say.
+pub struct Offsets {
+    reader: BaseConsumer,
+    topic: String,
+    partitions: i32,
 }
 
-fn committed(reader: &BaseConsumer, topic: &str) -> Vec<(i32, i64)> {
-    let mut wanted = TopicPartitionList::new();
-    wanted.add_partition_range(topic, 0, PARTITIONS - 1);
-    let Ok(found) = reader.committed_offsets(wanted, secs(15)) else { return Vec::new() };
-    let offsets = found.elements().into_iter().filter_map(|at| match at.offset() {
-        Offset::Offset(offset) => Some((at.partition(), offset)),
-        _ => None,
-    });
-    offsets.collect()
+impl Offsets {
+    fn of(kafka: &Kafka, bus: &str, consumer: &str, partitions: i32) -> Self {
+        let reader = ClientConfig::new()
+            .set("bootstrap.servers", kafka.brokers())
+            .set("group.id", format!("{bus}.{consumer}"))
+            .set("enable.auto.commit", "false")
+            .create()
+            .expect("a client");
+        Self { reader, topic: format!("{bus}.items"), partitions }
+    }
+
+    /// What is committed; nothing while the brokers do not say.
+    pub fn committed(&self) -> Vec<(i32, i64)> {
+        let mut wanted = TopicPartitionList::new();
+        wanted.add_partition_range(&self.topic, 0, self.partitions - 1);
+        let Ok(found) = self.reader.committed_offsets(wanted, secs(15)) else { return Vec::new() };
+        let offsets = found.elements().into_iter().filter_map(|at| match at.offset() {
+            Offset::Offset(offset) => Some((at.partition(), offset)),
+            _ => None,
+        });
+        offsets.collect()
+    }
+
+    /// Where each partition ends; nothing where its broker does not say.
+    pub fn ends(&self) -> Vec<(i32, Option<i64>)> {
+        let end = |partition| self.reader.fetch_watermarks(&self.topic, partition, secs(5)).ok().map(|(_, end)| end);
+        (0..self.partitions).map(|partition| (partition, end(partition))).collect()
+    }
 }
 
 /// Looks at the group's offsets until told to stop.
 fn sample_commits(
-    bus: &str,
+    offsets: Offsets,
     started: Instant,
     stop: tokio::sync::watch::Receiver<bool>,
 ) -> JoinHandle<Vec<CommitSample>> {
-    let (reader, topic) = (offsets_reader(bus, "apply-item"), format!("{bus}.items"));
     tokio::task::spawn_blocking(move || {
         let mut samples = Vec::new();
         // Ends too when the test has failed and dropped the other end.
         while !*stop.borrow() && stop.has_changed().is_ok() {
-            let seen = committed(&reader, &topic);
+            let seen = offsets.committed();
             // Taken after the answer: whatever it shows was committed before.
             let at_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             samples.extend(seen.into_iter().map(|(partition, offset)| CommitSample { at_ms, partition, offset }));
@@ -317,7 +418,11 @@ fn sample_commits(
     })
 }
 
-fn write_bus(dir: &Path, name: &str, deliver: &str) {
+/// The files of the bus.
+fn files(setup: &Setup) -> Vec<(&'static str, String)> {
+    let spread = format!("partitions: {}, replication: {} }}", setup.partitions, setup.replication);
+    let settings = format!("{}, settings: {{ {} }} }}", spread.trim_end_matches(" }"), setup.settings);
+    let kafka = if setup.settings.is_empty() { spread } else { settings };
     let files = [
         ("tieline.yaml", include_str!("load/tieline.yaml")),
         ("schemas/load.item_changed.avsc", SCHEMA),
@@ -325,9 +430,17 @@ fn write_bus(dir: &Path, name: &str, deliver: &str) {
         ("systems/recorder/openapi.yaml", include_str!("load/openapi.yaml")),
         ("consumers/apply-item/consumer.yaml", include_str!("load/consumer.yaml")),
     ];
+    let filled = |text: &str| {
+        let text = text.replace("BUS_NAME", &setup.name).replace("DELIVER", &setup.deliver);
+        text.replace("partitions: 6, replication: 1 }", &kafka)
+    };
+    files.into_iter().map(|(file, text)| (file, filled(text))).collect()
+}
+
+fn write(dir: &Path, files: &[(&str, String)]) {
     for (file, text) in files {
         let path = dir.join(file);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        std::fs::write(path, text.replace("BUS_NAME", name).replace("DELIVER", deliver)).expect("a file");
+        std::fs::write(path, text).expect("a file");
     }
 }

@@ -1,8 +1,16 @@
 //! End to end: the real binary, in processes of its own, on a real Kafka. A module a promise; the oracle judges.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    missing_docs
+)]
 
 mod batch;
+mod chaos;
 mod cluster;
 mod command;
 mod commits;
@@ -17,6 +25,8 @@ mod parking;
 mod poison;
 mod process;
 mod reading;
+mod size;
+mod stall;
 #[path = "../../src/dev/stand_ins.rs"]
 mod stand_ins;
 mod r#where;

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod consumer;
+mod fail_point;
 mod fetches;
 pub mod happening;
 mod http;

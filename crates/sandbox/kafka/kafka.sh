@@ -4,12 +4,14 @@
 #   kafka.sh fetch                         jars into $KAFKA_CACHE (offline when the local Maven repository has them)
 #   kafka.sh up DIR [NODES] [plain|secure] format if DIR is new, start, wait until every broker serves metadata
 #   kafka.sh kill DIR ID | start DIR ID    kill -9 one broker, start it again (it recovers its own log)
+#   kafka.sh bounce DIR ID                 stop one broker as a rolling restart does (it hands its leaders over), start it again
 #   kafka.sh stop DIR                      stop what this script started, by process id
 #   kafka.sh end DIR                       the same for a folder that nobody needs again: kill -9, save where the first
 #                                          broker on this machine still has to write the class archive
 #   kafka.sh tool CLASS ARGS...            run a tool, e.g. org.apache.kafka.tools.AclCommand
 #
-# Ports: broker N listens on KAFKA_PORT+N (plain or SASL_SSL), its controller on KAFKA_PORT+100+N. Bootstrap addresses
+# Ports: broker N listens on KAFKA_PORT+N (plain or SASL_SSL), its controller on KAFKA_PORT+100+N. A plain one listens on
+# KAFKA_PORT+20+N too and says that it is at KAFKA_PORT+40+N, for a test's proxy that listens there. Bootstrap addresses
 # are written to DIR/bootstrap. `up` prints nothing else on success; broker logs are in DIR/N/log. With KAFKA_OWNER=PID
 # the brokers end when that process does, however it ends. Exit code 3: something that is needed is not installed.
 set -euo pipefail
@@ -93,7 +95,12 @@ share.coordinator.state.topic.replication.factor=$rf
 share.coordinator.state.topic.min.isr=$min
 share.coordinator.state.topic.num.partitions=3
 group.initial.rebalance.delay.ms=0
-# failures show in seconds, not tens of seconds
+# failures show in seconds, not tens of seconds; under KIP-848 the session is the broker's to say (45 s unless it is told)
+group.min.session.timeout.ms=1000
+group.consumer.min.session.timeout.ms=1000
+group.consumer.session.timeout.ms=6000
+group.consumer.min.heartbeat.interval.ms=500
+group.consumer.heartbeat.interval.ms=1500
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 replica.lag.time.max.ms=5000
@@ -129,9 +136,9 @@ allow.everyone.if.no.acl.found=false
 P
   else
     cat <<P
-listeners=BUS://127.0.0.1:$((port + n)),CONTROLLER://127.0.0.1:$((port + 100 + n))
-advertised.listeners=BUS://127.0.0.1:$((port + n)),CONTROLLER://127.0.0.1:$((port + 100 + n))
-listener.security.protocol.map=BUS:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=BUS://127.0.0.1:$((port + n)),PROXIED://127.0.0.1:$((port + 20 + n)),CONTROLLER://127.0.0.1:$((port + 100 + n))
+advertised.listeners=BUS://127.0.0.1:$((port + n)),PROXIED://127.0.0.1:$((port + 40 + n)),CONTROLLER://127.0.0.1:$((port + 100 + n))
+listener.security.protocol.map=BUS:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=BUS
 P
   fi
@@ -166,6 +173,14 @@ wait_for() { # DIR N : the broker has left recovery and is unfenced when it acce
     sleep 0.1
   done
   tail -n 20 "$dir/$n/log" >&2; die "broker $n not ready after ${KAFKA_WAIT:-120} s"
+}
+
+bounce() { # DIR N
+  local dir=$1 n=$2 i pid; pid=$(cat "$1/$2/pid")
+  kill "$pid"
+  for ((i = 0; i < 600; i++)); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+  if kill -9 "$pid" 2>/dev/null; then die "broker $n did not stop in 60 s, and was killed"; fi
+  start "$dir" "$n"; wait_for "$dir" "$n"
 }
 
 up() { # DIR NODES MODE
@@ -214,8 +229,9 @@ case ${1:-} in
   up) shift; up "$@" ;;
   kill) kill -9 "$(cat "$2/$3/pid")" ;;
   start) need_java; fetch; d=$(cd "$2" && pwd); start "$d" "$3"; wait_for "$d" "$3" ;;
+  bounce) need_java; fetch; bounce "$(cd "$2" && pwd)" "$3" ;;
   stop) stop "$2" ;;
   end) end "$2" ;;
   tool) shift; tool "$@" ;;
-  *) sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+  *) sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac

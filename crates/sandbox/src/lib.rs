@@ -4,6 +4,7 @@
 pub mod batches;
 pub mod broker;
 pub mod http;
+pub mod proxy;
 pub mod recorder;
 pub mod registry;
 pub mod systems;

@@ -11,6 +11,7 @@ use tieline_sandbox::recorder::{Arrival, Options, Reaction};
 
 use crate::cluster::kafka;
 use crate::load::Load;
+use crate::size::{figure, size};
 use crate::{eventually, secs};
 
 /// The key whose calls hang.
@@ -29,7 +30,8 @@ async fn what_ended_behind_a_record_that_hangs_does_not_come_again_after_a_crash
     let load = Load::start("hung", options).await;
     load.edit("systems/recorder/system.yaml", "deadline: 5s", "deadline: 60s");
     let replica = load.replica("a");
-    let produced = load.produce(5_000, secs(5)).await.unwrap();
+    let records = size().hung_records;
+    let produced = load.produce(records, secs(records / 1_000)).await.unwrap();
     let hung: Vec<_> = produced.iter().filter(|record| record.key.as_deref() == Some(HUNG)).collect();
     let (partition, offset) = (hung[0].partition, hung[0].offset);
     let left = i64::try_from(hung.len()).unwrap();
@@ -57,7 +59,10 @@ async fn what_ended_behind_a_record_that_hangs_does_not_come_again_after_a_crash
     load.all_committed(&produced, secs(30)).await;
     assert!(second.terminate(secs(30)).await.success());
     let again: Vec<_> = load.recorder.arrivals().into_iter().filter(|arrival| arrival.earlier_attempts > 0).collect();
-    println!("{behind} records of its partition had ended behind it; {} calls came again", again.len());
+    figure(format!(
+        "{records} records, {behind} of its partition had ended behind the one that hangs; {} call came again",
+        again.len()
+    ));
     assert!(behind > 100, "{behind}");
     let in_its_partition = again.iter().filter(|arrival| arrival.key.as_deref() == Some(HUNG)).count();
     assert_eq!((again.len(), in_its_partition), (1, 1), "{again:?}");

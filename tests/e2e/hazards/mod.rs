@@ -1,13 +1,18 @@
 //! What breaks buses like this one, each brought about on a real Kafka, as [the table](../../../docs/reliability.md) names it.
 
+mod brokers;
+mod compacted;
 mod gap;
 mod herd;
 mod holes;
 mod hung;
+mod network;
 mod partitions;
+mod points;
 mod registry;
 mod sick_keys;
 mod slow;
+mod soak;
 mod stopping;
 mod unwritable;
 mod zombie;

@@ -5,33 +5,52 @@ use std::time::Duration;
 use tieline_sandbox::recorder::Options;
 
 use crate::load::Load;
+use crate::process::Process;
+use crate::size::{figure, size};
 use crate::{eventually, secs};
 
 /// Calls of one replica that may come again, as where it is killed.
 const REPEATS_MAX: usize = 1_024;
 
+/// Records for each sleep.
+const RECORDS: u64 = 3_000;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_wakes_after_its_session_commits_nothing_and_repeats_no_effect() {
     let load = Load::start("zombie", Options { latency: Duration::from_millis(200), ..Options::default() }).await;
-    let producing = load.produce(3_000, secs(15));
-    let sleeper = load.replica("a");
-    eventually("it works", secs(60), || load.recorder.effects() > 100).await;
-    // Mid-request: of its calls, some are always under way.
-    sleeper.signal("-STOP");
-    let other = load.replica("b");
-    eventually("the other one has all partitions", secs(60), || other.log().matches("\"assigned\"").count() >= 6).await;
-    let effects = load.recorder.effects();
-    eventually("the other one works", secs(30), || load.recorder.effects() > effects + 200).await;
-    sleeper.signal("-CONT");
+    let sleeps = size().sleeps;
+    let producing = load.produce(RECORDS * sleeps as u64, secs(15 * sleeps as u64));
+    let mut sleeper = load.replica("a");
+    for name in ["b", "a"].into_iter().cycle().take(sleeps) {
+        let effects = load.recorder.effects();
+        eventually("it works", secs(60), || load.recorder.effects() > effects + 100).await;
+        // Mid-request: of its calls, some are always under way.
+        sleeper.signal("-STOP");
+        let other = load.replica(name);
+        let had = assigned(&other);
+        eventually("the other one has all partitions", secs(60), || assigned(&other) >= had + 6).await;
+        let effects = load.recorder.effects();
+        eventually("the other one works", secs(60), || load.recorder.effects() > effects + 200).await;
+        sleeper.signal("-CONT");
+        let effects = load.recorder.effects();
+        eventually("both are there, and work goes on", secs(60), || load.recorder.effects() > effects + 200).await;
+        // It is a member again, or about to be: either way it ends as it should.
+        let slept = std::mem::replace(&mut sleeper, other);
+        assert!(slept.terminate(secs(40)).await.success());
+    }
 
     let produced = producing.await.unwrap();
     load.drained(produced.len(), secs(60)).await;
     load.all_committed(&produced, secs(60)).await;
-    // It is a member again, or about to be: either way it ends as it should.
     assert!(sleeper.terminate(secs(40)).await.success());
-    assert!(other.terminate(secs(40)).await.success());
-    let verdict = load.verdict(produced, Some(REPEATS_MAX)).await;
-    println!("{verdict}");
+    let all = produced.len();
+    let verdict = load.verdict(produced, Some(sleeps * REPEATS_MAX)).await;
+    figure(format!("{sleeps} sleeps beyond the session: {verdict}"));
     assert!(verdict.holds(), "{verdict}");
-    assert_eq!(verdict.effects, 3_000);
+    assert_eq!(verdict.effects, all);
+}
+
+/// Partitions that it was given in all its time.
+fn assigned(replica: &Process) -> usize {
+    replica.log().matches("\"assigned\"").count()
 }

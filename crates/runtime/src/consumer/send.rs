@@ -9,6 +9,7 @@ use tieline_schema::cloudevents::Attributes;
 use uuid::Uuid;
 
 use super::prepare::{Delivered, PreparedCall, Preparer, reason};
+use crate::fail_point::{FailPoint, pass};
 use crate::happening::{Happening, What};
 use crate::system::idempotency::Cause;
 use crate::system::{Attempted, Request, SystemClient};
@@ -41,6 +42,9 @@ impl Sender {
         let mut request = Request { reads_response, ..request(call, &prepared, attributes, key) };
         let started = Instant::now();
         let mut attempted = self.system.once(&mut request, &delivered.effect, maybe_applied).await;
+        if attempted.answer == Answer::Applied {
+            pass(FailPoint::Answered);
+        }
         if self.is_gone(delivered, &attempted) {
             attempted.answer = Answer::Applied;
         }

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::batch::Waiting;
 use super::prepare::{PreparedCall, reason};
 use super::send::Sender;
+use crate::fail_point::{FailPoint, pass};
 use crate::system::idempotency::key_of_batch;
 use crate::system::{Attempted, Came, Reply, Request};
 use crate::trace;
@@ -53,6 +54,9 @@ impl Sender {
         }
         let (started, begun_ms) = (Instant::now(), crate::now_ms());
         let reply = self.system.call(&self.batch_request(batch, &items)).await;
+        if reply.log.status.is_some_and(|status| (200..300).contains(&status)) {
+            pass(FailPoint::Answered);
+        }
         let (took, times) = (started.elapsed(), (begun_ms, crate::now_ms()));
         self.metrics.call_seconds.observe(took.as_secs_f64());
 

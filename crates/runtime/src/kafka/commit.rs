@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use super::faults::Faults;
 use super::fetch::Membership;
 use super::settings::{ConnectError, Connection, producer_settings};
+use crate::fail_point::{FailPoint, pass};
 
 /// How long the broker may take for one step of a transaction, and to give up one whose owner has vanished.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -189,6 +190,7 @@ impl Writer {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), KafkaError> {
+        pass(FailPoint::CommitBegins);
         let producer = match self.producer.take() {
             Some(producer) => producer,
             None => self.connect()?,
@@ -203,6 +205,9 @@ impl Writer {
         // this one left open.
         if result.as_ref().map_or_else(|failure| failure.usable, |()| true) {
             self.producer = Some(producer);
+        }
+        if result.is_ok() {
+            pass(FailPoint::CommitMade);
         }
         result.map_err(|failure| failure.error)
     }
@@ -234,8 +239,11 @@ impl Writer {
         let stranger = KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownMemberId);
         let membership = batch.membership.as_deref().ok_or(stranger)?;
         producer.send_offsets_to_transaction(&self.offsets(batch)?, membership, TRANSACTION_TIMEOUT)?;
+        pass(FailPoint::OffsetsSent);
         put(producer, &batch.records)?;
-        await_delivery(producer)
+        await_delivery(producer)?;
+        pass(FailPoint::RecordsWritten);
+        Ok(())
     }
 
     fn in_turn(&self, producer: &BaseProducer<Undelivered>, batch: &Batch) -> Result<(), KafkaError> {

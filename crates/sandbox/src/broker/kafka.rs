@@ -6,7 +6,7 @@
 //! Maven once; where they are missing, [`BrokerError::Missing`] says in a sentence how to get them.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -24,8 +24,13 @@ const EXIT_MISSING: i32 = 3;
 /// that no other test is given one of them between the look and the start.
 const PORTS_FROM: u16 = 12_000;
 
-/// What a cluster takes: broker N listens on the block's first port plus N, its controller on plus 100 plus N.
+/// What a cluster takes: broker N listens on the block's first port plus N, its controller on plus 100 plus N; for a proxy
+/// in between, see [`Kafka::through_proxy`].
 const PORTS_A_CLUSTER: u16 = 200;
+
+/// Where the broker listens for a proxy, and where it says that it does: the block's first port plus this plus N.
+const BEHIND_PROXY: u16 = 20;
+const AT_PROXY: u16 = 40;
 
 /// How many clusters can run side by side.
 const CLUSTERS_MAX: u16 = 100;
@@ -121,6 +126,22 @@ impl Kafka {
         self.script("start", &[&id.to_string()])
     }
 
+    /// Stops a broker as a rolling restart does, so that it hands its leaders over, and starts it again.
+    ///
+    /// # Errors
+    /// When it does not stop, or does not start.
+    pub fn bounce(&self, id: u8) -> Result<(), BrokerError> {
+        self.script("bounce", &[&id.to_string()])
+    }
+
+    /// Where a proxy of a plain cluster's broker has to listen, and where it has to lead. A client that begins at its
+    /// address stays on it, since the broker names that as its own.
+    #[must_use]
+    pub fn through_proxy(&self, id: u8) -> (SocketAddr, SocketAddr) {
+        let at = |offset: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.first + offset + u16::from(id)));
+        (at(AT_PROXY), at(BEHIND_PROXY))
+    }
+
     /// The folder with its data, its logs (`cluster/N/log`) and `kafka.sh`; gone when this value is dropped.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -189,7 +210,10 @@ impl Ports {
 }
 
 fn all_free(first: u16) -> bool {
-    [1, 2, 3, 101, 102, 103].into_iter().all(|n| TcpListener::bind(("127.0.0.1", first + n)).is_ok())
+    [0, BEHIND_PROXY, AT_PROXY, 100]
+        .into_iter()
+        .flat_map(|offset| [1, 2, 3].map(|n| offset + n))
+        .all(|n| TcpListener::bind(("127.0.0.1", first + n)).is_ok())
 }
 
 fn io(doing: &str) -> impl FnOnce(std::io::Error) -> BrokerError + use<> {
