@@ -78,6 +78,7 @@ fn what(act: &Act, letters: usize) -> String {
         Act::Resume { target } => format!("resume {}", name(target)),
         Act::Discard { consumer, .. } => format!("discard {letters} of consumers/{consumer}"),
         Act::Redrive { consumer, .. } => format!("redrive {letters} of consumers/{consumer}"),
+        Act::Bury { consumer, .. } => format!("bury {letters} of consumers/{consumer}"),
         Act::Edit { consumer, origin, .. } => format!("edit {origin} of consumers/{consumer}"),
     }
 }

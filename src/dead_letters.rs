@@ -1,6 +1,7 @@
-//! `tieline dead-letters`: what could not be delivered, listed, shown, edited and discarded.
+//! `tieline dead-letters`: what could not be delivered, listed, shown, edited and discarded; and what is not to be tried any more.
 
 mod bodies;
+mod bury;
 mod edit;
 mod show;
 
@@ -33,6 +34,8 @@ enum Command {
     Show(show::Options),
     /// Give some up for good; keys that they hold go on: `tieline dead-letters discard erp-project --key deal-1 --reason 'a test'`
     Discard(DiscardOptions),
+    /// Make dead letters of records that a consumer keeps trying: `tieline dead-letters bury erp-project crm.deals-3-118 --reason 'a test'`
+    Bury(bury::Options),
     /// Deliver one again with another payload: `tieline dead-letters edit erp-project evt_7c1 --payload deal.json --reason 'typo'`
     Edit(edit::Options),
 }
@@ -87,6 +90,7 @@ pub async fn run(dir: &Path, options: &Options) -> Result<(), Failure> {
         Command::List(options) => list(dir, options).await,
         Command::Show(options) => show::run(dir, options).await,
         Command::Discard(options) => discard(dir, options).await,
+        Command::Bury(options) => bury::run(dir, options).await,
         Command::Edit(options) => edit::run(dir, options).await,
     }
 }

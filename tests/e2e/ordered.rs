@@ -1,5 +1,6 @@
 //! What people order, the owner of a partition does: redrive, discard, pause and resume.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use tieline_runtime::state::{
 use tieline_sandbox::recorder::{Arrival, Options, Reaction};
 
 use crate::load::Load;
+use crate::process::tieline;
 use crate::{eventually, secs};
 
 const RECORDS: u64 = 1_000;
@@ -148,4 +150,54 @@ async fn a_paused_consumer_calls_nobody_until_it_is_resumed() {
     // The same events once more: what was produced twice has one effect.
     eventually("the second hundred is called", secs(30), || load.recorder.arrivals().len() >= calls + 100).await;
     assert!(second.terminate(secs(30)).await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_refused_before_anything_has_worked_is_buried_when_somebody_says_so() {
+    let refuses = Arc::new(AtomicBool::new(true));
+    let on = Arc::clone(&refuses);
+    let react = move |_: &Arrival| on.load(Ordering::Relaxed).then(|| Reaction { status: 422, ..Reaction::default() });
+    let options = Options { react: Some(Box::new(react)), ..Options::default() };
+    let load = Load::start("buried", options).await;
+    let replica = load.replica("a");
+    let produced = load.produce(8, secs(1)).await.expect("produced");
+    eventually("each was refused", secs(60), || load.recorder.arrived() >= produced.len()).await;
+    assert!(dead_letters(&load, "buried").is_empty());
+
+    let place = |n: usize| format!("{}-{}-{}", load.topic(), produced[n].partition, produced[n].offset);
+    let bury = |more: &[&str]| {
+        let (first, second) = (place(0), place(5));
+        let said = ["--reason", "typed by hand, and wrong", "--as", "ann"];
+        let args = [&["dead-letters", "bury", "apply-item", &first, &second], &said[..], more].concat();
+        tieline(load.dir.path(), &args, &load.environment)
+    };
+    let (code, told, _) = bury(&["--dry-run"]);
+    assert!(code == 0 && told.contains(&place(5)) && told.contains("would bury 2 records"), "{told}");
+    assert!(latest(&load, "buried", &control_topic("buried")).is_empty());
+    let (code, told, wrong) = bury(&["--json"]);
+    assert_eq!(code, 0, "{wrong}");
+    let command = serde_json::from_str::<serde_json::Value>(&told).expect("JSON")["command"].clone();
+    let command = command.as_str().expect("an id").to_owned();
+    let partitions: BTreeSet<i32> = [produced[0].partition, produced[5].partition].into();
+    eventually("they are buried", secs(60), || done(&load, "buried", &command) == (partitions.len(), 0)).await;
+    let dead: BTreeSet<String> = dead_letters(&load, "buried")
+        .iter()
+        .filter_map(|dead| Some(dead.original.event_id.clone()?.into_owned()))
+        .collect();
+    assert_eq!(dead, BTreeSet::from([produced[0].event_id.clone(), produced[5].event_id.clone()]));
+    let (_, list, _) = tieline(load.dir.path(), &["control", "list"], &load.environment);
+    assert!(
+        ["bury 2 of consumers/apply-item", "ann", "typed by hand", "done: 2"].iter().all(|t| list.contains(t)),
+        "{list}"
+    );
+
+    // The others wait on, and go through when the system takes them.
+    refuses.store(false, Ordering::Relaxed);
+    load.drained(produced.len() - 2, secs(90)).await;
+    load.all_committed(&produced, secs(30)).await;
+    assert!(replica.terminate(secs(30)).await.success());
+    let dead = dead.into_iter().map(|event_id| Ended { event_id, end: End::Dead, at_ms: None }).collect();
+    let verdict = load.verdict_with(produced, Some(0), dead).await;
+    println!("{verdict}");
+    assert!(verdict.holds(), "{verdict}");
 }

@@ -86,8 +86,9 @@ pub enum Input<R> {
         /// The attempts themselves.
         attempts: Vec<AttemptLog>,
     },
-    /// Somebody says that a record which is refused, and kept since nothing has worked yet, is itself at fault: it is a dead
-    /// letter. Of no effect while it is tried.
+    /// Somebody says that a record which is kept, since it is refused and nothing has worked yet, or since it fails as if the
+    /// system did so for everybody, is itself at fault: it is a dead letter. Of no effect while it is tried, and on one that
+    /// is not stuck.
     Bury {
         /// Which one.
         id: RecordId,

@@ -204,13 +204,13 @@ impl<R: Clone> Machine<R> {
         false
     }
 
-    /// Somebody says that a refused record is at fault.
+    /// Somebody says that a record which is kept is at fault.
     pub(crate) fn bury_kept(&mut self, id: RecordId) {
-        let refused = self.entry(id).filter(|entry| entry.stage == Stage::Resting).and_then(|entry| {
-            let failing = entry.failing.as_ref().filter(|failing| failing.refused)?;
+        let kept = self.entry(id).filter(|entry| entry.stage == Stage::Resting).and_then(|entry| {
+            let failing = entry.failing.as_ref().filter(|failing| failing.stuck.is_some())?;
             Some(failing.reason.clone())
         });
-        if let Some(reason) = refused {
+        if let Some(reason) = kept {
             self.bury(id, reason, false);
         }
     }

@@ -193,6 +193,13 @@ impl<R> Machine<R> {
         assigned.is_some_and(|assigned| assigned.is_dealt_with(&lane, id.offset))
     }
 
+    /// Whether a record has come to its end here or was parked; none where it was not fetched yet.
+    #[must_use]
+    pub fn is_over(&self, id: RecordId) -> Option<bool> {
+        let assigned = self.partitions.get(&id.partition).filter(|assigned| assigned.epoch == id.epoch)?;
+        (id.offset < assigned.frontier.next()).then(|| !assigned.entries.contains_key(&id.offset))
+    }
+
     /// How many inputs came for an assignment, an attempt or a commit that was over.
     #[must_use]
     pub fn stale_inputs(&self) -> u64 {

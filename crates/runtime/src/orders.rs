@@ -167,7 +167,7 @@ impl Known {
         let command = Arc::new(command);
         match command.act {
             Act::Pause { .. } | Act::Resume { .. } => {}
-            Act::Discard { .. } | Act::Redrive { .. } | Act::Edit { .. } => {
+            Act::Discard { .. } | Act::Redrive { .. } | Act::Bury { .. } | Act::Edit { .. } => {
                 self.acts.insert(offset, Arc::clone(&command));
             }
         }
@@ -195,7 +195,7 @@ impl Known {
 pub fn concerns(act: &Act) -> (&str, Vec<i32>) {
     match act {
         Act::Pause { .. } | Act::Resume { .. } => ("", Vec::new()),
-        Act::Discard { consumer, lots } | Act::Redrive { consumer, lots, .. } => {
+        Act::Discard { consumer, lots } | Act::Redrive { consumer, lots, .. } | Act::Bury { consumer, lots } => {
             (consumer, lots.iter().map(|lot| lot.partition).collect())
         }
         Act::Edit { consumer, origin, .. } => (consumer, vec![origin.partition]),

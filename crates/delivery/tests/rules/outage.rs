@@ -147,6 +147,21 @@ fn a_person_may_say_that_a_refused_record_is_at_fault() {
 }
 
 #[test]
+fn a_person_may_say_that_a_record_is_at_fault_which_fails_as_in_an_outage() {
+    let mut c = Bench::one_partition();
+    c.fetch([(0, "acme"), (1, "acme")]);
+    c.answer(0, status(404));
+    let id = c.id(0, 0);
+    c.input(tieline_delivery::Input::Bury { id });
+    assert!(c.finals.is_empty() && c.machine.is_over(id) == Some(false)); // it is not stuck yet
+    answers(&mut c, 404, secs(60));
+    c.input(tieline_delivery::Input::Bury { id });
+    c.advance(secs(30));
+    assert!(matches!(c.finals[..], [(0, Outcome::Dead { .. })]), "{:?}", c.finals);
+    assert_eq!((c.machine.is_over(id), c.machine.is_over(c.id(0, 9)), c.sent()), (Some(true), None, vec![1]));
+}
+
+#[test]
 fn an_outcome_that_cannot_be_known_is_buried_and_says_nothing_of_the_mapping() {
     let mut c = Bench::one_partition();
     many(&mut c, 0..30);

@@ -10,6 +10,9 @@ use crate::state::{Act, Command, Lot, Origin, Stage};
 /// Most dead letters of a job that are read and given to the core at once: each may have some megabytes.
 const BATCH: usize = 64;
 
+/// How often it is tried to bury a record that is not to be tried any more.
+const BURY_EVERY: Duration = Duration::from_millis(500);
+
 /// Names a job.
 pub(super) type JobId = (String, i32);
 
@@ -81,13 +84,32 @@ impl Jobs {
     pub fn wanted(&mut self, now: Instant) -> Vec<(JobId, Wanted)> {
         let mut wanted = Vec::new();
         for (id, job) in &mut self.0 {
-            if job.reading || !job.waiting.is_empty() || job.left.is_empty() || now < job.next_at {
+            if job.buries() || job.reading || !job.waiting.is_empty() || job.left.is_empty() || now < job.next_at {
                 continue;
             }
             job.reading = true;
             wanted.push((id.clone(), job.next(id.1, now)));
         }
         wanted
+    }
+
+    /// What is to be buried now, and is not yet. It is asked for again and again: one that is tried just now is buried when
+    /// that has failed, and one that was not fetched yet when it was.
+    pub fn burials(&mut self, now: Instant) -> Vec<(JobId, Vec<i64>)> {
+        let due = self.0.iter_mut().filter(|(_, job)| job.buries() && !job.left.is_empty() && now >= job.next_at);
+        due.map(|(id, job)| {
+            job.next_at = now + BURY_EVERY;
+            (id.clone(), job.left.iter().copied().collect())
+        })
+        .collect()
+    }
+
+    /// These are buried, and not durable yet; those had come to their end by themselves.
+    pub fn buried(&mut self, id: &JobId, buried: &BTreeSet<i64>, over: &BTreeSet<i64>) {
+        let Some(job) = self.0.get_mut(id) else { return };
+        job.left.retain(|offset| !buried.contains(offset) && !over.contains(offset));
+        job.waiting.extend(buried);
+        job.passed += over.len() as u64;
     }
 
     /// Where the dead letters lie; those that are not there any more are passed over.
@@ -144,6 +166,10 @@ impl Jobs {
 }
 
 impl Job {
+    fn buries(&self) -> bool {
+        matches!(self.command.act, Act::Bury { .. })
+    }
+
     fn next(&mut self, partition: i32, now: Instant) -> Wanted {
         let Some(places) = &self.places else {
             let origin = |offset: &i64| Origin { topic: self.topic.clone(), partition, offset: *offset };
@@ -151,7 +177,7 @@ impl Job {
         };
         let per_second = match self.command.act {
             Act::Redrive { per_second, .. } => per_second,
-            Act::Pause { .. } | Act::Resume { .. } | Act::Discard { .. } | Act::Edit { .. } => None,
+            Act::Pause { .. } | Act::Resume { .. } | Act::Discard { .. } | Act::Bury { .. } | Act::Edit { .. } => None,
         };
         let most = per_second.map_or(BATCH, |rate| (rate.max(1) as usize).min(BATCH));
         if per_second.is_some() {
@@ -170,7 +196,7 @@ fn letters_of(act: &Act, partition: i32) -> Option<(String, Vec<i64>)> {
     };
     match act {
         Act::Pause { .. } | Act::Resume { .. } => None,
-        Act::Discard { lots, .. } | Act::Redrive { lots, .. } => of(lots),
+        Act::Discard { lots, .. } | Act::Redrive { lots, .. } | Act::Bury { lots, .. } => of(lots),
         Act::Edit { origin, .. } if origin.partition == partition => Some((origin.topic.clone(), vec![origin.offset])),
         Act::Edit { .. } => None,
     }
@@ -224,6 +250,25 @@ mod tests {
         assert!(jobs.wanted(now).is_empty());
         assert!(jobs.wanted(now + Duration::from_millis(999)).is_empty());
         assert_eq!(jobs.wanted(now + Duration::from_secs(1)).len(), 1);
+    }
+
+    #[test]
+    fn what_is_to_be_buried_is_asked_for_until_it_is() {
+        let now = Instant::now();
+        let lots = vec![Lot { topic: "t".to_owned(), partition: 2, offsets: vec![4, 5, 6] }];
+        let act = Act::Bury { consumer: "c".to_owned(), lots };
+        let command = Command { id: "r".to_owned(), by: String::new(), reason: String::new(), at_ms: 0, act };
+        let mut jobs = Jobs::default();
+        jobs.begin(&Arc::new(command), 2, now);
+        assert!(jobs.wanted(now).is_empty()); // they are no dead letters yet
+        assert_eq!(jobs.burials(now), [(id(), vec![4, 5, 6])]);
+        jobs.buried(&id(), &[5].into(), &[6].into());
+        assert!(jobs.burials(now).is_empty());
+        assert_eq!(jobs.burials(now + BURY_EVERY), [(id(), vec![4])]);
+        jobs.buried(&id(), &[4].into(), &[].into());
+        assert!(jobs.ended().is_empty()); // not durable yet
+        [4, 5].iter().for_each(|offset| jobs.durable(2, *offset));
+        assert_eq!(jobs.ended(), [(id(), Stage::Done { done: 2, passed: 1 })]);
     }
 
     #[test]

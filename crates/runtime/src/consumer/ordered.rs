@@ -1,12 +1,12 @@
 //! What people order of a consumer, carried out by the owner of each partition: pauses, redrives, discards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use rdkafka::producer::FutureRecord;
 use tieline_bus::Order;
-use tieline_delivery::{Came, Commit, Discarded, Input, Key, Partition, RecordId};
+use tieline_delivery::{Came, Commit, Discarded, Final, Input, Key, Outcome, Partition, RecordId};
 
 use super::jobs::{JobId, Wanted};
 use super::prepare::Delivered;
@@ -44,7 +44,7 @@ impl Service {
                 self.pause_as_ordered();
                 self.pause_key_as_ordered(target, false);
             }
-            Act::Discard { .. } | Act::Redrive { .. } | Act::Edit { .. } => {
+            Act::Discard { .. } | Act::Redrive { .. } | Act::Bury { .. } | Act::Edit { .. } => {
                 self.acts.push(Arc::clone(command));
                 let ours: Vec<i32> = self.assignments.partitions().collect();
                 ours.into_iter().for_each(|partition| self.begin_job(command, partition));
@@ -113,6 +113,9 @@ impl Service {
             tracing::info!(consumer, partition, command, ?stage, "has carried out an order");
             self.tell_progress(id, stage);
         }
+        for (id, offsets) in self.jobs.burials(Instant::now()) {
+            self.bury(&id, &offsets);
+        }
         for (id, wanted) in self.jobs.wanted(Instant::now()) {
             let (letters, partition) = (Arc::clone(&self.letters), id.1);
             self.under_way.push(Box::pin(async move {
@@ -131,6 +134,26 @@ impl Service {
                 Done::JobRead { id, read }
             }));
         }
+    }
+
+    /// Has the core bury records, as far as they fail and are kept.
+    fn bury(&mut self, job: &JobId, offsets: &[i64]) {
+        let Some(epoch) = self.assignments.epoch(job.1) else { return };
+        let (mut buried, mut over) = (BTreeSet::new(), BTreeSet::new());
+        for &offset in offsets {
+            let id = RecordId { epoch, partition: Partition(job.1), offset };
+            match self.machine.is_over(id) {
+                None => {} // not fetched yet
+                Some(true) => drop(over.insert(offset)),
+                Some(false) => {
+                    self.input(Input::Bury { id });
+                    if self.machine.is_over(id) == Some(true) {
+                        buried.insert(offset);
+                    }
+                }
+            }
+        }
+        self.jobs.buried(job, &buried, &over);
     }
 
     /// What a job wanted was read.
@@ -164,7 +187,7 @@ impl Service {
         let id = RecordId { epoch, partition: Partition(id.1), offset };
         let key: Option<Key> = letter.original.key.as_deref().map(Into::into);
         let delivered = match &command.act {
-            Act::Pause { .. } | Act::Resume { .. } => return false,
+            Act::Pause { .. } | Act::Resume { .. } | Act::Bury { .. } => return false,
             Act::Discard { .. } => {
                 self.input(Input::Discard { id, key: key.clone() });
                 return self.machine.is_under_way(id, key.as_ref());
@@ -192,7 +215,9 @@ impl Service {
 
     /// A commit is durable: what jobs waited for.
     pub(super) fn jobs_durable(&mut self, commit: &Commit<Arc<Delivered>>) {
-        for ended in commit.finals.iter().filter(|ended| ended.came == Came::Redriven) {
+        let waited_for =
+            |ended: &&Final<_>| ended.came == Came::Redriven || matches!(ended.outcome, Outcome::Dead { .. });
+        for ended in commit.finals.iter().filter(waited_for) {
             self.jobs.durable(ended.id.partition.0, ended.id.offset);
         }
         for Discarded { id, .. } in commit.discarded.iter().filter(|discarded| !discarded.superseded) {

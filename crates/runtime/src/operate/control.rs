@@ -74,7 +74,7 @@ impl Asked {
     fn of(mut command: Command) -> Self {
         let letters = command.act.letters();
         match &mut command.act {
-            Act::Discard { lots, .. } | Act::Redrive { lots, .. } => lots.clear(),
+            Act::Discard { lots, .. } | Act::Redrive { lots, .. } | Act::Bury { lots, .. } => lots.clear(),
             Act::Edit { value, .. } => *value = None,
             Act::Pause { .. } | Act::Resume { .. } => {}
         }

@@ -65,6 +65,13 @@ pub enum Act {
         /// One that was redriven this often already is passed over, so that a loop ends.
         rounds_max: u32,
     },
+    /// Make dead letters of these records, which fail and are kept, since somebody says that they are at fault.
+    Bury {
+        /// Whose they are.
+        consumer: String,
+        /// Which ones.
+        lots: Vec<Lot>,
+    },
     /// Deliver this dead letter again with another payload, under the idempotency key of the next round.
     Edit {
         /// Whose it is.
@@ -146,7 +153,7 @@ pub enum Stage {
     Done {
         /// How many were done.
         done: u64,
-        /// How many were passed over: gone already, or redriven too often.
+        /// How many were passed over: gone already, redriven too often, or final by themselves.
         passed: u64,
     },
     /// It cannot be done.
@@ -218,12 +225,14 @@ impl Progress {
 }
 
 impl Act {
-    /// How many dead letters it concerns.
+    /// How many dead letters, or records that are to become some, it concerns.
     #[must_use]
     pub fn letters(&self) -> usize {
         match self {
             Self::Pause { .. } | Self::Resume { .. } => 0,
-            Self::Discard { lots, .. } | Self::Redrive { lots, .. } => lots.iter().map(|lot| lot.offsets.len()).sum(),
+            Self::Discard { lots, .. } | Self::Redrive { lots, .. } | Self::Bury { lots, .. } => {
+                lots.iter().map(|lot| lot.offsets.len()).sum()
+            }
             Self::Edit { .. } => 1,
         }
     }
@@ -269,6 +278,7 @@ mod tests {
             Act::Pause { target: Target::Key { key: "deal-1".to_owned(), consumer: None } },
             Act::Discard { consumer: consumer(), lots: lots() },
             Act::Redrive { consumer: consumer(), lots: lots(), per_second: Some(5), rounds_max: 3 },
+            Act::Bury { consumer: consumer(), lots: lots() },
             Act::Edit { consumer: consumer(), origin: origin(0, 4), value: Some(vec![0, 0, 255].into()) },
         ] {
             let command = command(act);

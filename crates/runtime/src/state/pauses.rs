@@ -22,7 +22,7 @@ impl Pauses {
             Act::Resume { target } => {
                 self.standing.remove(target);
             }
-            Act::Discard { .. } | Act::Redrive { .. } | Act::Edit { .. } => {}
+            Act::Discard { .. } | Act::Redrive { .. } | Act::Bury { .. } | Act::Edit { .. } => {}
         }
     }
 
