@@ -146,6 +146,8 @@ pub async fn serve(
         running.spawn(receive(Arc::clone(wiring), services.producers, listener, ordered.clone()));
     }
     let result = until_all_have_ended(running, stop, &order).await;
+    // What this process holds of the systems' limits is for others at once, not only when it ends by itself.
+    wiring.limits.stop().await;
     wiring.events.flush(std::time::Duration::from_secs(5));
     Ok(result?)
 }
@@ -229,7 +231,8 @@ fn admin_state(wiring: &Wiring, statuses: BTreeMap<String, watch::Receiver<Consu
 
 fn condition(name: &str, status: &ConsumerStatus) -> Condition {
     let detail = if status.joined {
-        format!("{} partitions, {} calls under way", status.partitions.len(), status.in_flight)
+        let limit = status.limit.as_ref().map(|limit| format!("; {}", limit.waits)).unwrap_or_default();
+        format!("{} partitions, {} calls under way{limit}", status.partitions.len(), status.in_flight)
     } else {
         "waits for the group to give it partitions".to_owned()
     };
@@ -251,5 +254,11 @@ pub fn stuck(status: &ConsumerStatus) -> Vec<Stuck> {
         let remedy = "nothing of it is fetched until the reason is gone".to_owned();
         Some(Stuck { what, why, since_ms: at.paused_since_ms.unwrap_or(now_ms), remedy })
     });
-    records.chain(partitions).collect()
+    let limit = status.limit.iter().filter(|limit| limit.is_stuck).map(|limit| Stuck {
+        what: format!("consumers/{}", status.consumer),
+        why: limit.waits.clone(),
+        since_ms: now_ms - i64::try_from(limit.lasting_s.saturating_mul(1_000)).unwrap_or(0),
+        remedy: "it goes on by itself; `limits` in the system's definition says what is allowed".to_owned(),
+    });
+    records.chain(partitions).chain(limit).collect()
 }

@@ -322,6 +322,11 @@ impl Load {
         evidence.judge()
     }
 
+    /// The time since the recorder's start, as arrivals have it.
+    pub fn elapsed_of_recorder(&self) -> f64 {
+        self.recorder.elapsed().as_secs_f64()
+    }
+
     /// How long it has run.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()

@@ -19,6 +19,7 @@ mod dead_letters;
 mod drain;
 mod flagship;
 mod hazards;
+mod limits;
 mod load;
 mod ordered;
 mod parking;

@@ -11,7 +11,6 @@ mod fields;
 mod folder;
 mod known;
 mod load;
-mod not_enforced;
 mod place;
 mod producer;
 mod quantity;
@@ -32,8 +31,8 @@ pub use event::Event;
 pub use producer::{Digest, Encoding, Hmac, Producer, Publish, Source, Verify, Webhook};
 pub use secret::Secret;
 pub use system::{
-    AnswerClass, ClientAuth, Conflict, Credential, EffectLookUp, Idempotency, KeyHeader, Limits, Meaning, Means,
-    Stores, System, Version,
+    AnswerClass, ClientAuth, Conflict, CostLimits, Credential, EffectLookUp, Idempotency, KeyHeader, Limits, Meaning,
+    Means, Stores, System, Version,
 };
 pub use tieline_yaml::{Kafka, LANGUAGE, Registry};
 

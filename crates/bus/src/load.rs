@@ -15,7 +15,7 @@ use crate::known::{Everything, Known};
 use crate::producer::Source;
 use crate::tieline_yaml::{SharedTopic, TielineYaml};
 use crate::values::is_name;
-use crate::{Bus, Consumer, Environment, Event, Loaded, Problem, Producer, System, not_enforced, variables};
+use crate::{Bus, Consumer, Environment, Event, Loaded, Problem, Producer, System, variables};
 
 impl Bus {
     /// Reads and checks all definitions below a directory.
@@ -122,10 +122,7 @@ fn read_all<T>(
                 let help = "name the folder with small letters, digits and `-`, a letter first";
                 folder.error(&path, "bus/name", format!("`{name}` is no name"), help);
             }
-            let thing = folder.definition(path).and_then(|(file, node)| {
-                not_enforced::note(&file, &node, below);
-                read(&file, &node, &name)
-            });
+            let thing = folder.definition(path).and_then(|(file, node)| read(&file, &node, &name));
             (name, thing)
         })
         .collect()

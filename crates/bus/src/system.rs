@@ -9,9 +9,11 @@ use tieline_schema::contract::{Contract, Operation, Parameter, Place};
 use crate::Secret;
 
 mod idempotency;
+mod limits;
 mod read;
 
 pub use idempotency::{Conflict, EffectLookUp, Idempotency, KeyHeader, Meaning, Means, Stores};
+pub use limits::{CostLimits, Limits};
 
 /// An outside application: how it is reached, and what it promises.
 #[derive(Debug, Clone)]
@@ -124,19 +126,6 @@ pub struct Version {
     pub header: String,
     /// What is sent, and expected back.
     pub expect: String,
-}
-
-/// Limits that a system sets.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Limits {
-    /// Calls a second.
-    pub per_second: Option<f64>,
-    /// Calls at once after a pause.
-    pub burst: Option<u32>,
-    /// Calls under way.
-    pub in_flight: Option<u32>,
-    /// Calls a day.
-    pub per_day: Option<u64>,
 }
 
 /// The class that a definition can give to a status: DESIGN.md, "What an answer means".

@@ -183,7 +183,7 @@ fn scalar<'n>(file: &DefinitionFile<'_>, node: &'n Node, what: &str) -> Option<&
     }
 }
 
-fn or_wrong<T>(file: &DefinitionFile<'_>, node: &Node, value: Option<T>, what: &str) -> Option<T> {
+pub(crate) fn or_wrong<T>(file: &DefinitionFile<'_>, node: &Node, value: Option<T>, what: &str) -> Option<T> {
     if value.is_none() {
         let code = match &node.value {
             NodeValue::Scalar { .. } => "bus/wrong-value",

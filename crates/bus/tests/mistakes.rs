@@ -9,7 +9,6 @@ mod support;
 use support::Edit::{Copy as CopyFile, Remove, Replace, Write};
 use support::{BATCH, BATCH_CONTRACT, CANARY, Copy, Edit};
 use tieline_bus::Loaded;
-use tieline_mapping::Severity;
 
 const TIELINE: &str = "tieline.yaml";
 const ERP: &str = "systems/erp/system.yaml";
@@ -125,15 +124,6 @@ fn secrets_of_webhooks() {
     }
     // One that stands in the open is reported for that alone, and not shown.
     check("webhook-secret-in-file", &[Replace(PRODUCER, "secret:crm-webhook-secret", CANARY)]);
-}
-
-#[test]
-fn what_is_not_enforced_yet_is_noted_and_keeps_nothing_from_running() {
-    let loaded = Copy::new(&[]).load_with_notes();
-    assert!(loaded.problems.iter().all(|p| p.diagnostic.severity == Severity::Note), "{:?}", loaded.problems);
-    assert!(loaded.bus.is_some());
-    let bus = Copy::new(&[]);
-    golden("not-enforced-yet", &tieline_bus::render::human(bus.dir(), &loaded.problems));
 }
 
 #[test]
@@ -286,6 +276,9 @@ fn what_refers_to_what() {
     );
     check("unknown-event-published", &[Replace(PRODUCER, "event: crm.deal_stage_changed", "event: crm.deal_moved")]);
     check("unknown-system", &[Replace(CONSUMER, "  system: erp", "  system: epr")]);
+    let limits =
+        "limits: { per_second: 20, time_zone: Europe/Berlim, weights: { erp-projects: 3 }, cost: { at: tokens } }";
+    check("unknown-consumer", &[Replace(ERP, "limits: { per_second: 20, in_flight: 16 }", limits)]);
     check("unknown-operation", &[Replace(CONSUMER, "operation: createProject", "operation: createProjekt")]);
     check("unknown-operation-in-answers", &[Replace(ERP, "createProject:", "makeProject:")]);
     check("missing-parameter", &[Replace(CONSUMER, "with: { id: .owner_id }, ", "")]);

@@ -148,6 +148,13 @@ pub enum Input<R> {
         /// Which one.
         commit: CommitId,
     },
+    /// Whether the limits of the system have room for a call; they do until something else is said. While they have none,
+    /// nothing is handed out to be sent: records are prepared, and wait in their order. How many of them there are,
+    /// [`crate::Machine::sendable`] says.
+    Limits {
+        /// Whether they have.
+        room: bool,
+    },
     /// Finish: nothing new is sent, what is in flight may finish until the deadline; [`crate::Output::Drained`] follows.
     Drain {
         /// When it has to be over.

@@ -99,6 +99,8 @@ pub struct Machine<R> {
     /// Nothing is prepared, nothing is sent before: a system named this time.
     pub(crate) prepare_from: Time,
     pub(crate) send_from: Time,
+    /// The limits of the system have room for a call.
+    pub(crate) has_room: bool,
     pub(crate) preparing: usize,
     /// Records that wait to be sent.
     pub(crate) prepared: usize,
@@ -146,6 +148,7 @@ impl<R: Clone> Machine<R> {
             send_turns: Turns::default(),
             prepare_from: now,
             send_from: now,
+            has_room: true,
             preparing: 0,
             prepared: 0,
             in_flight: 0,
@@ -202,6 +205,7 @@ impl<R: Clone> Machine<R> {
             Input::Answered { id, attempt, answer, log } => self.answered(id, attempt, answer, log),
             Input::Committed { commit } => self.committed(commit),
             Input::CommitFailed { commit } => self.commit_failed(commit),
+            Input::Limits { room } => self.has_room = room,
             Input::Tick => {}
         }
         self.check_counts();
@@ -283,6 +287,7 @@ fn record_of<R>(input: &Input<R>) -> Option<RecordId> {
         | Input::ResumeKey { .. }
         | Input::Committed { .. }
         | Input::CommitFailed { .. }
+        | Input::Limits { .. }
         | Input::Drain { .. }
         | Input::Tick => None,
     }

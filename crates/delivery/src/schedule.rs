@@ -149,7 +149,10 @@ impl<R: Clone> Machine<R> {
 
     /// The next request to send.
     pub(crate) fn next_send(&mut self) -> Option<Output<R>> {
-        if self.now < self.send_from || self.in_flight >= self.allowed() || !self.may_repeat_one_more() {
+        if !self.has_room || self.now < self.send_from {
+            return None;
+        }
+        if self.in_flight >= self.allowed() || !self.may_repeat_one_more() {
             return None;
         }
         while let Some(partition) = self.send_turns.first() {
@@ -166,6 +169,15 @@ impl<R: Clone> Machine<R> {
             return self.send(partition, offset);
         }
         None
+    }
+
+    /// Calls that would be handed out at once if the limits of the system had room for them.
+    #[must_use]
+    pub fn sendable(&self) -> usize {
+        if self.now < self.send_from || !self.may_repeat_one_more() {
+            return 0;
+        }
+        self.prepared.min(self.allowed().saturating_sub(self.in_flight))
     }
 
     fn send(&mut self, partition: Partition, offset: i64) -> Option<Output<R>> {

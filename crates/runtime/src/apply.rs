@@ -18,6 +18,7 @@ use crate::kafka::{
     ConnectError, Connection, STATE_RECORD_BYTES_MAX, admin_settings, consumer_settings, group_of, patiently,
     state_topic,
 };
+use crate::limits::{LIMITS_PARTITIONS, LIMITS_SETTINGS, limits_topic};
 use crate::registry::{RegistryClient, RegistryError};
 use crate::state::control_topic;
 
@@ -132,6 +133,7 @@ pub fn topics(bus: &Bus) -> Vec<Topic> {
         vec![("cleanup.policy", "compact"), ("max.message.bytes", STATE_RECORD_BYTES_MAX)],
         true,
     );
+    add_of(limits_topic(&bus.name), LIMITS_PARTITIONS, LIMITS_SETTINGS.to_vec(), true);
     for event in bus.events.values() {
         add_of(event.topic.clone(), partitions, Vec::new(), true);
     }

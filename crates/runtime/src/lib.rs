@@ -8,6 +8,7 @@ pub mod happening;
 mod http;
 pub mod kafka;
 mod kept;
+pub mod limits;
 pub mod operate;
 pub mod orders;
 pub mod producer;

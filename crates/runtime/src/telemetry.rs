@@ -1,7 +1,8 @@
 //! Every metric of the bus, a row each. Labels come from definitions, never from data.
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 
 use crate::system::Drift;
@@ -34,6 +35,7 @@ pub struct Metrics {
     stale_inputs: IntGaugeVec,
     published: IntCounterVec,
     systems: SystemMetrics,
+    limits: LimitMetrics,
 }
 
 /// The metrics of the systems that are called.
@@ -43,6 +45,86 @@ pub struct SystemMetrics {
     pub drift: Drift,
     /// Look-ups of effects whose answer was lost, by what they found.
     pub effect_look_ups: IntCounterVec,
+}
+
+/// The metrics of the limits that replicas share.
+#[derive(Debug, Clone)]
+pub struct LimitMetrics {
+    calls: IntCounterVec,
+    waiting: IntGaugeVec,
+    in_flight: IntGaugeVec,
+    granted_per_second: GaugeVec,
+    granted_in_flight: IntGaugeVec,
+    divides: IntGaugeVec,
+    unreadable: IntGaugeVec,
+    /// Records of the limits' topic that were not written.
+    pub faults: IntCounter,
+}
+
+/// The metrics of the limits of one system.
+#[derive(Debug, Clone)]
+pub struct SystemLimitMetrics {
+    /// Calls that were let through.
+    pub calls: IntCounter,
+    /// Calls that could go at once if the limits let them.
+    pub waiting: IntGauge,
+    /// Calls under way.
+    pub in_flight: IntGauge,
+    /// This process's part of the rate.
+    pub granted_per_second: Gauge,
+    /// Its part of the calls under way.
+    pub granted_in_flight: IntGauge,
+    /// 1 while this process divides the limits among all.
+    pub divides: IntGauge,
+    /// Records of the system that could not be read.
+    pub unreadable: IntGauge,
+}
+
+impl LimitMetrics {
+    fn new() -> Result<Self, prometheus::Error> {
+        let by_system = ["system"];
+        Ok(Self {
+            calls: counter("tieline_limit_calls_total", "Calls that the limits let through.", &by_system)?,
+            waiting: gauge("tieline_limit_waiting", "Calls that wait for nothing but the limits.", &by_system)?,
+            in_flight: gauge("tieline_limit_in_flight", "Calls under way at a limited system.", &by_system)?,
+            granted_per_second: GaugeVec::new(
+                Opts::new("tieline_limit_granted_per_second", "This process's part of the rate of calls."),
+                &by_system,
+            )?,
+            granted_in_flight: gauge(
+                "tieline_limit_granted_in_flight",
+                "This process's part of the calls that may be under way.",
+                &by_system,
+            )?,
+            divides: gauge("tieline_limit_divides", "1 where this process divides the limits among all.", &by_system)?,
+            unreadable: gauge("tieline_limit_unreadable", "Records of the limits that cannot be read.", &by_system)?,
+            faults: IntCounter::new("tieline_limit_faults_total", "Records of the limits that were not written.")?,
+        })
+    }
+
+    fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.calls.clone()))?;
+        registry.register(Box::new(self.granted_per_second.clone()))?;
+        registry.register(Box::new(self.faults.clone()))?;
+        for gauge in [&self.waiting, &self.in_flight, &self.granted_in_flight, &self.divides, &self.unreadable] {
+            registry.register(Box::new(gauge.clone()))?;
+        }
+        Ok(())
+    }
+
+    /// Those of one system.
+    #[must_use]
+    pub fn system(&self, name: &str) -> SystemLimitMetrics {
+        SystemLimitMetrics {
+            calls: self.calls.with_label_values(&[name]),
+            waiting: self.waiting.with_label_values(&[name]),
+            in_flight: self.in_flight.with_label_values(&[name]),
+            granted_per_second: self.granted_per_second.with_label_values(&[name]),
+            granted_in_flight: self.granted_in_flight.with_label_values(&[name]),
+            divides: self.divides.with_label_values(&[name]),
+            unreadable: self.unreadable.with_label_values(&[name]),
+        }
+    }
 }
 
 /// The metrics of one consumer: the same, with its label filled in, so that nothing is looked up for a record.
@@ -140,6 +222,7 @@ impl Metrics {
             stale_inputs: gauge("tieline_stale_completions", "Completions of an ended assignment.", &by_consumer)?,
             published: counter("tieline_published_total", "Bodies by what became of them.", &["producer", "outcome"])?,
             systems: SystemMetrics { drift: Drift::new(drift), effect_look_ups },
+            limits: LimitMetrics::new()?,
             registry,
         };
         metrics.register()?;
@@ -147,6 +230,7 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
+        self.limits.register(&self.registry)?;
         for counter in [&self.deliveries, &self.attempts, &self.commits, &self.published] {
             self.registry.register(Box::new(counter.clone()))?;
         }
@@ -205,6 +289,12 @@ impl Metrics {
     #[must_use]
     pub fn systems(&self) -> SystemMetrics {
         self.systems.clone()
+    }
+
+    /// The metrics of the limits that replicas share.
+    #[must_use]
+    pub fn limits(&self) -> LimitMetrics {
+        self.limits.clone()
     }
 
     /// Counts what became of a producer's body: `published`, `ignored`, `dead`, `repeated`, `repeated-otherwise`, `failed`.

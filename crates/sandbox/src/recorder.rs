@@ -135,6 +135,12 @@ impl Recorder {
         self.server.url()
     }
 
+    /// The time since its start, by which attempts are logged.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
     /// All attempts so far, in order.
     #[must_use]
     pub fn arrivals(&self) -> Vec<Arrival> {

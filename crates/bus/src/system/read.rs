@@ -12,7 +12,7 @@ use super::idempotency::read_look_ups;
 use super::{AnswerClass, ClientAuth, Credential, Idempotency, Limits, System, Version};
 use crate::fields::Fields;
 use crate::folder::{DataFile, DefinitionFile};
-use crate::values::{address, bytes, choice, duration, header, list, named, rate, status, text, whole};
+use crate::values::{address, bytes, choice, duration, header, list, named, status, text};
 use crate::variables;
 
 /// The time for a whole call, unless declared.
@@ -151,20 +151,6 @@ impl Version {
         let expect = fields.required("expect", text);
         fields.finish();
         Some(Self { header: header?, expect: expect? })
-    }
-}
-
-impl Limits {
-    fn read(file: &DefinitionFile<'_>, node: &Node) -> Option<Self> {
-        let mut fields = Fields::of(file, node, "`limits`")?;
-        let limits = Self {
-            per_second: fields.optional("per_second", rate),
-            burst: fields.optional("burst", whole(1..=1_000_000)),
-            in_flight: fields.optional("in_flight", whole(1..=100_000)),
-            per_day: fields.optional("per_day", whole(1..=u64::MAX)),
-        };
-        fields.finish();
-        Some(limits)
     }
 }
 

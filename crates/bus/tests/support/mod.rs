@@ -6,7 +6,6 @@ use std::path::Path;
 
 use tempfile::TempDir;
 use tieline_bus::{Bus, Environment, Loaded};
-use tieline_mapping::Severity;
 
 /// What a test does to a copy of the good bus.
 #[derive(Clone, Copy)]
@@ -94,16 +93,12 @@ impl Copy {
     }
 
     pub fn load(&self) -> Loaded {
-        without_notes(self.load_with_notes())
-    }
-
-    pub fn load_with_notes(&self) -> Loaded {
         Bus::load(self.dir(), &Known)
     }
 
     /// The same, where the webhook's secret has another value.
     pub fn load_with_secret(&self, secret: String) -> Loaded {
-        without_notes(Bus::load(self.dir(), &WithSecret(secret)))
+        Bus::load(self.dir(), &WithSecret(secret))
     }
 
     fn edit(&self, edit: &Edit<'_>) {
@@ -126,12 +121,6 @@ impl Copy {
             }
         }
     }
-}
-
-/// What is read and not enforced yet has a test of its own.
-fn without_notes(mut loaded: Loaded) -> Loaded {
-    loaded.problems.retain(|p| p.diagnostic.severity > Severity::Note);
-    loaded
 }
 
 fn copy(from: &Path, to: &Path) {

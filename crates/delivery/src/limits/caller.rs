@@ -437,12 +437,7 @@ impl Caller {
     /// # Errors
     /// [`NotYet`] if no call of this flow may be sent now.
     pub fn try_take(&mut self, now: Time, flow: &Flow, cost: u64) -> Result<Permit, NotYet> {
-        self.lapse(now);
-        if let Err(not_yet) = self.room(now, cost) {
-            self.turns.closed();
-            return Err(not_yet);
-        }
-        self.turns.may(now, flow).map_err(|until| NotYet { until: Some(until), why: Why::Turn })?;
+        self.may_take(now, flow, cost)?;
         self.turns.sent(now, flow);
         self.in_flight += 1;
         let share = self.held.as_ref().map(|held| held.share).unwrap_or_default();
@@ -466,6 +461,19 @@ impl Caller {
         }
         self.note_work(now);
         Ok(Permit { cost, day })
+    }
+
+    /// Whether [`Self::try_take`] would give a permit now. For calls that are still to be put together.
+    ///
+    /// # Errors
+    /// [`NotYet`] if no call of this flow may be sent now.
+    pub fn may_take(&mut self, now: Time, flow: &Flow, cost: u64) -> Result<(), NotYet> {
+        self.lapse(now);
+        if let Err(not_yet) = self.room(now, cost) {
+            self.turns.closed();
+            return Err(not_yet);
+        }
+        self.turns.may(now, flow).map_err(|until| NotYet { until: Some(until), why: Why::Turn })
     }
 
     /// Whether the limits have room for a call.

@@ -6,6 +6,7 @@ mod bench;
 mod commits;
 mod found;
 mod leaving;
+mod limits;
 mod order;
 mod outage;
 mod parking;

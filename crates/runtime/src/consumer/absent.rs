@@ -42,7 +42,7 @@ impl Preparer {
             return Answer::NotApplied(why);
         }
         let look_ups = &self.wiring.look_ups;
-        if look_ups.answers_others(asked.system, asked.operation, &asked.parameters, since).await {
+        if look_ups.answers_others(asked.system, asked.operation, &asked.parameters, since, &self.flow).await {
             return Answer::Refused(why);
         }
         let detail = format!("{}; nor is it known to answer anybody else", why.detail);

@@ -4,6 +4,7 @@
 mod absent;
 mod assignments;
 mod batch;
+mod door;
 mod finals;
 mod follow_up;
 mod jobs;
@@ -23,7 +24,8 @@ mod watch;
 mod wiring;
 
 pub(crate) use prepare::BOUNDS;
+pub(crate) use settings::RETRY_AFTER_MAX;
 
 pub use service::{ServiceError, Stop, run};
-pub use status::{ConsumerStatus, OutageStatus, PartitionStatus, StuckRecord};
+pub use status::{ConsumerStatus, LimitStatus, OutageStatus, PartitionStatus, StuckRecord};
 pub use wiring::{Wiring, WiringError};

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use bytes::Bytes;
 use serde_json::Value;
 use tieline_bus::{Batch, Call, Consumer, LookUp, Tombstone};
+use tieline_delivery::limits::Flow;
 use tieline_delivery::{Answer, AttemptLog, Reason};
 use tieline_mapping::{Bounds, Expression, Frame, Names, Reader, RunError};
 use tieline_schema::cloudevents::{Attributes, AttributesError};
@@ -175,13 +176,16 @@ impl Delivered {
 pub(super) struct Preparer {
     pub wiring: Arc<Wiring>,
     pub consumer: Arc<Consumer>,
+    /// For whom systems are asked, where their limits are shared.
+    pub flow: Arc<Flow>,
     /// How the data of each schema that was met are read. As many as the topic has versions.
     readers: RwLock<HashMap<SchemaRef, Arc<Reader>>>,
 }
 
 impl Preparer {
     pub fn new(wiring: Arc<Wiring>, consumer: Arc<Consumer>) -> Self {
-        Self { wiring, consumer, readers: RwLock::new(HashMap::new()) }
+        let flow = Arc::new(Flow { consumer: consumer.name.clone(), replay: false });
+        Self { wiring, consumer, flow, readers: RwLock::new(HashMap::new()) }
     }
 
     /// The call that a record makes. Nothing for a tombstone, where the definition no longer says what one means.
@@ -304,7 +308,7 @@ impl Preparer {
             return Err(Step::Refused(reason("unmappable", format!("system `{}` has no client", look_up.system.name))));
         };
         let look_ups = &self.wiring.look_ups;
-        let failed = match look_ups.get(system, &look_up.operation, &parameters, look_up.keep).await {
+        let failed = match look_ups.get(system, &look_up.operation, &parameters, look_up.keep, &self.flow).await {
             Ok(value) => {
                 delivered.absent(|absent| absent.take_if(|a| a.look_up == look_up.name));
                 return Ok(value);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tieline_bus::Call;
+use tieline_delivery::limits::Flow;
 use tieline_delivery::{Answer, AttemptLog};
 use tieline_schema::cloudevents::Attributes;
 use uuid::Uuid;
@@ -11,6 +12,7 @@ use uuid::Uuid;
 use super::prepare::{Delivered, PreparedCall, Preparer, reason};
 use crate::fail_point::{FailPoint, pass};
 use crate::happening::{Happening, What};
+use crate::limits::Ticket;
 use crate::system::idempotency::Cause;
 use crate::system::{Attempted, Request, SystemClient};
 use crate::telemetry::ConsumerMetrics;
@@ -29,7 +31,13 @@ pub(super) struct Sender {
 impl Sender {
     /// Makes one attempt, and publishes what follows from it. `maybe_applied` says whether an earlier one may have been
     /// applied.
-    pub async fn send(&self, delivered: &Delivered, attempt: u32, maybe_applied: bool) -> (Answer, AttemptLog) {
+    pub async fn send(
+        &self,
+        delivered: &Delivered,
+        attempt: u32,
+        maybe_applied: bool,
+        ticket: Option<Ticket>,
+    ) -> (Answer, AttemptLog) {
         let (Some(attributes), Some(prepared)) = (delivered.attributes(), delivered.request()) else {
             let lost = reason("internal", "the prepared request is gone; it is made again".to_owned());
             return (Answer::NotApplied(lost), log("the prepared request is gone"));
@@ -39,9 +47,10 @@ impl Sender {
         let what = if delivered.is_tombstone() { "tombstone" } else { "call" };
         let key = self.cause(what, attributes, delivered.effect.round()).key();
         let reads_response = self.follows(delivered);
-        let mut request = Request { reads_response, ..request(call, &prepared, attributes, key) };
+        let mut request =
+            Request { reads_response, on_behalf: self.on_behalf(), ..request(call, &prepared, attributes, key) };
         let started = Instant::now();
-        let mut attempted = self.system.once(&mut request, &delivered.effect, maybe_applied).await;
+        let mut attempted = self.system.once(&mut request, &delivered.effect, maybe_applied, ticket).await;
         if attempted.answer == Answer::Applied {
             pass(FailPoint::Answered);
         }
@@ -61,6 +70,12 @@ impl Sender {
         };
         self.observe(attributes, &answer);
         (answer, attempted.log)
+    }
+
+    /// For whom a call is, where the limits of the system are shared.
+    pub(super) fn on_behalf(&self) -> Option<Arc<Flow>> {
+        let limited = self.system.gate().is_some_and(|gate| gate.is_limited());
+        limited.then(|| Arc::clone(&self.preparer.flow))
     }
 
     /// What an effect of this event comes from: the call, or the follow-up event, which has no rounds.
@@ -141,6 +156,7 @@ fn request(call: &Call, prepared: &PreparedCall, attributes: &Attributes, key: U
         idempotency_key: Some(key),
         traceparent: Some(trace::child_of(attributes.traceparent.as_deref())),
         headers: Vec::new(),
+        on_behalf: None,
         reads_response: false,
     }
 }

@@ -22,6 +22,7 @@ use super::batch::Waiting;
 use super::prepare::{PreparedCall, reason};
 use super::send::Sender;
 use crate::fail_point::{FailPoint, pass};
+use crate::limits::Ticket;
 use crate::system::idempotency::key_of_batch;
 use crate::system::{Attempted, Came, Reply, Request};
 use crate::trace;
@@ -47,13 +48,13 @@ struct Item {
 
 impl Sender {
     /// Makes one attempt of all of these, and publishes what follows from each that is done.
-    pub async fn send_batch(&self, batch: &Batch, records: Vec<Waiting>) -> Vec<Answered> {
+    pub async fn send_batch(&self, batch: &Batch, records: Vec<Waiting>, ticket: Option<Ticket>) -> Vec<Answered> {
         let (items, mut answered) = self.items(batch, records);
         if items.is_empty() {
             return answered;
         }
         let (started, begun_ms) = (Instant::now(), crate::now_ms());
-        let reply = self.system.call(&self.batch_request(batch, &items)).await;
+        let reply = self.system.call_with(&self.batch_request(batch, &items), ticket).await;
         if reply.log.status.is_some_and(|status| (200..300).contains(&status)) {
             pass(FailPoint::Answered);
         }
@@ -145,6 +146,7 @@ impl Sender {
             idempotency_key: Some(key_of_batch(keys)),
             traceparent: Some(trace::child_of(parent)),
             headers: Vec::new(),
+            on_behalf: self.on_behalf(),
             reads_response: true,
         }
     }

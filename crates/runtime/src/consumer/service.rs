@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use super::Wiring;
 use super::assignments::Assignments;
 use super::batch::{Collector, Waiting};
+use super::door::Door;
 use super::finals::StateTopics;
 use super::jobs::{JobId, Jobs};
 use super::lag::Ages;
@@ -32,6 +33,7 @@ use crate::kafka::{
     CommitMode, Committer, ConnectError, Control, FetchEvent, Fetcher, Halt, LetterTopic, ParkError, ParkTopic, Report,
     group_of, state_topic,
 };
+use crate::limits::{LimitsError, Ticket};
 use crate::orders::OrdersError;
 use crate::producer::{StartError, schema_id};
 use crate::state::{Command, ParkedRecord, Pauses};
@@ -69,6 +71,9 @@ pub enum ServiceError {
     /// What people have ordered cannot be read.
     #[error("orders cannot be read: {0}")]
     Orders(#[from] OrdersError),
+    /// The limits that replicas share cannot be read.
+    #[error("the limits of the systems cannot be shared: {0}")]
+    Limits(#[from] LimitsError),
     /// What is parked cannot be read, so that nothing may be delivered.
     #[error("parked records cannot be read: {0}")]
     Park(ParkError),
@@ -109,6 +114,7 @@ pub async fn run(
         Ok(_) = stop.wait_for(|stop| *stop > Stop::Run) => return Ok(()),
     };
     let mut status_tick = tokio::time::interval(STATUS_EVERY);
+    let mut room = service.door.changes();
     loop {
         service.go_on_with_jobs();
         let until = match service.advance() {
@@ -136,6 +142,7 @@ pub async fn run(
             },
             Some(command) = orders.recv() => service.ordered(&command),
             () = sleep_until(until) => service.input(Input::Tick),
+            Ok(()) = room.changed() => {}
             _ = status_tick.tick() => service.publish_status(),
             Ok(()) = stop.changed() => {
                 let asked = *stop.borrow();
@@ -180,6 +187,10 @@ pub(super) struct Service {
     pub(super) sender: Arc<Sender>,
     /// What waits to be sent together, where the consumer sends batches.
     pub(super) collector: Option<Collector>,
+    /// What lets its calls out, as the limits of the system allow.
+    pub(super) door: Door,
+    /// Whether the core was told last that they have room.
+    has_room: bool,
     pub(super) machine: Machine<Arc<Delivered>>,
     pub(super) fetcher: Fetcher,
     pub(super) committer: Committer,
@@ -227,6 +238,9 @@ impl Service {
             Some(emit) => Some(schema_id(&wiring.registry, &emit.event).await?),
             None => None,
         };
+        let gate = wiring.limits.gate(system_name).ok_or_else(|| ServiceError::NoSystem(system_name.clone()))?.clone();
+        let asked = consumer.look_ups.iter().map(|look_up| look_up.system.name.as_str());
+        wiring.limits.open(&asked.chain([system_name.as_str()]).collect::<Vec<_>>()).await?;
         let metrics = wiring.metrics.consumer(name);
         let topic = &consumer.event.topic;
         // Before anything is assigned: what is paused is so from the start.
@@ -253,6 +267,8 @@ impl Service {
         let sender = Sender { preparer: Arc::clone(&preparer), system, metrics: metrics.clone(), follow_up_schema };
         let mut service = Self {
             collector: consumer.call.batch.as_ref().map(Collector::new),
+            door: Door::new(gate, &preparer.flow, consumer.call.batch.is_some()),
+            has_room: true,
             machine: Machine::new(settings(&consumer), Time::default()),
             consumer,
             preparer,
@@ -321,15 +337,18 @@ impl Service {
 
     /// Does what the core asks for, until it has to wait.
     fn advance(&mut self) -> Next {
+        self.door.begin();
         loop {
             let now = self.now();
+            self.ask_for_room();
             match self.machine.poll(now) {
                 Output::Prepare { id, attempt, record } => self.prepare(id, attempt, record),
                 Output::Send { id, attempt, maybe_applied, mapped_otherwise, record } => {
                     if mapped_otherwise {
                         record.effect.mapped_otherwise();
                     }
-                    self.send(now, Waiting { id, attempt, maybe_applied, delivered: record });
+                    let ticket = self.door.ticket();
+                    self.send(now, Waiting { id, attempt, maybe_applied, delivered: record }, ticket);
                 }
                 Output::Recall { id } => self.recall(id),
                 Output::Commit(commit) => self.commit(now, commit),
@@ -344,9 +363,18 @@ impl Service {
                         continue;
                     }
                     let until = until.into_iter().chain(collector.and_then(|collector| collector.due())).min();
-                    return Next::Wait(until.map(|at| tokio::time::Instant::from_std(self.origin + at.0)));
+                    let until = until.map(|at| tokio::time::Instant::from_std(self.origin + at.0));
+                    return Next::Wait(until.into_iter().chain(self.door.rest()).min());
                 }
             }
+        }
+    }
+
+    /// Tells the core whether the limits of the system have room for a call, where that has changed.
+    fn ask_for_room(&mut self) {
+        let has_room = self.door.has_room(self.machine.sendable());
+        if std::mem::replace(&mut self.has_room, has_room) != has_room {
+            self.input(Input::Limits { room: has_room });
         }
     }
 
@@ -367,7 +395,7 @@ impl Service {
         }
     }
 
-    fn send(&mut self, now: Time, record: Waiting) {
+    fn send(&mut self, now: Time, record: Waiting, ticket: Option<Ticket>) {
         if let Some(collector) = self.collector.as_mut().filter(|_| !record.delivered.is_tombstone()) {
             if let Some(records) = collector.add(now, record) {
                 self.send_batch(records);
@@ -377,17 +405,33 @@ impl Service {
         let Waiting { id, attempt, maybe_applied, delivered } = record;
         let sender = Arc::clone(&self.sender);
         self.under_way.push(Box::pin(async move {
-            let (answer, log) = sender.send(&delivered, attempt, maybe_applied).await;
+            let (answer, log) = sender.send(&delivered, attempt, maybe_applied, ticket).await;
             Done::Answered { id, attempt, answer, log }
         }));
     }
 
-    fn send_batch(&self, records: Vec<Waiting>) {
+    fn send_batch(&mut self, records: Vec<Waiting>) {
+        let ticket = match self.door.ticket_now() {
+            Ok(ticket) => ticket,
+            Err(not_yet) => {
+                let retry_after = self.door.wait_of(not_yet);
+                return self.turn_away(records, retry_after);
+            }
+        };
         let (sender, consumer) = (Arc::clone(&self.sender), Arc::clone(&self.consumer));
         self.under_way.push(Box::pin(async move {
             let Some(batch) = &consumer.call.batch else { return Done::Told };
-            Done::BatchAnswered(sender.send_batch(batch, records).await)
+            Done::BatchAnswered(sender.send_batch(batch, records, ticket).await)
         }));
+    }
+
+    /// What was put together finds no room after all: it comes again, and nothing is counted.
+    fn turn_away(&mut self, records: Vec<Waiting>, retry_after: Duration) {
+        for Waiting { id, attempt, .. } in records {
+            let excerpt = "nothing was sent".to_owned();
+            let log = AttemptLog { at_ms: crate::now_ms(), status: None, excerpt };
+            self.input(Input::Answered { id, attempt, answer: Answer::Throttled { retry_after }, log });
+        }
     }
 
     /// Takes all that has ended meanwhile, so that a turn of the loop serves many.

@@ -26,7 +26,7 @@ const COMMIT_EVERY: Duration = Duration::from_millis(100);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(20));
 
 /// Longest `Retry-After` that is waited for without an alarm.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 
 /// Most keys that may be parked in one process. Each costs some 200 bytes of memory.
 const PARKED_KEYS_MAX: usize = 100_000;

@@ -22,6 +22,8 @@ pub struct ConsumerStatus {
     pub stuck: Vec<StuckRecord>,
     /// Whether the system fails for everybody.
     pub outage: Option<OutageStatus>,
+    /// What its calls wait for, where that is nothing but the limits of the system.
+    pub limit: Option<LimitStatus>,
     /// Records that are parked.
     pub parked_records: usize,
     /// Keys that have such records, or are held.
@@ -45,6 +47,17 @@ pub struct OutageStatus {
     pub probes: u32,
     /// When the next one finds out, in seconds from now.
     pub probe_in_s: u64,
+}
+
+/// Calls that wait for the limits of the system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LimitStatus {
+    /// For what, and until when, as a sentence.
+    pub waits: String,
+    /// Since when no call could go, in seconds.
+    pub lasting_s: u64,
+    /// Whether that is longer than it takes to get a share: the day's budget is used up, the system wants nobody to call.
+    pub is_stuck: bool,
 }
 
 /// Where a partition stands.

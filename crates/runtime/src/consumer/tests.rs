@@ -191,7 +191,7 @@ impl Line {
     async fn bury(&self, delivered: &Delivered, maybe_applied: bool) -> Answer {
         let Step::Call(call) = self.preparer.prepare(delivered).await else { panic!("it has no request") };
         delivered.keep_request(call);
-        self.sender.send(delivered, 1, maybe_applied).await.0
+        self.sender.send(delivered, 1, maybe_applied, None).await.0
     }
 
     /// Prepares until that means something else than to try again.
@@ -262,10 +262,10 @@ async fn what_follows_from_an_effect_is_made_of_what_a_look_up_finds() {
     delivered.keep_request(call);
 
     line.systems.fault("erp", Fault { drop_after_effect_share: 1.0, ..Fault::default() });
-    let (lost, _) = line.sender.send(&delivered, 1, false).await;
+    let (lost, _) = line.sender.send(&delivered, 1, false, None).await;
     assert!(matches!(lost, Answer::Unknown(_)), "{lost:?}");
     line.systems.fault("erp", Fault::default());
-    let (found, _) = line.sender.send(&delivered, 2, true).await;
+    let (found, _) = line.sender.send(&delivered, 2, true, None).await;
     assert_eq!(found, Answer::Applied);
 
     let effects = line.systems.journal().iter().filter(|arrival| arrival.applied).count();

@@ -104,6 +104,7 @@ impl Service {
                 probes: outage.probes,
                 probe_in_s: outage.probe_at.0.saturating_sub(now.0).as_secs(),
             }),
+            limit: self.door.status(),
             parked_records: load.parked_records,
             parked_keys: load.parked_keys,
             held_keys: load.held_keys,

@@ -7,6 +7,7 @@ use tieline_bus::Bus;
 
 use crate::happening::Happenings;
 use crate::kafka::{ConnectError, Connection, EventProducer};
+use crate::limits::Limits;
 use crate::orders::Orders;
 use crate::registry::{RegistryClient, RegistryClientError};
 use crate::system::{LookUps, SystemClient, SystemClientError};
@@ -29,6 +30,8 @@ pub struct Wiring {
     pub events: EventProducer,
     /// What people order.
     pub orders: Orders,
+    /// The limits that systems set, which replicas share.
+    pub limits: Limits,
     /// The metrics of the process.
     pub metrics: Metrics,
     /// What is told to whoever listens.
@@ -61,13 +64,17 @@ impl Wiring {
     /// When one cannot be made of its definition.
     pub fn new(bus: Bus, connection: Connection, instance: String) -> Result<Self, WiringError> {
         let metrics = Metrics::new(prometheus::Registry::new())?;
+        let events = EventProducer::new(&connection)?;
+        let limits = Limits::new(&connection, &bus.name, &bus.systems, &events, metrics.limits());
         let mut systems = BTreeMap::new();
         for (name, system) in &bus.systems {
-            systems.insert(name.clone(), Arc::new(SystemClient::new(Arc::clone(system), metrics.systems())?));
+            let client = SystemClient::new(Arc::clone(system), metrics.systems())?;
+            systems.insert(name.clone(), Arc::new(client.behind(limits.gate(name).cloned())));
         }
         Ok(Self {
             registry: Arc::new(RegistryClient::new(&bus.registry)?),
-            events: EventProducer::new(&connection)?,
+            events,
+            limits,
             metrics,
             happenings: Happenings::default(),
             orders: Orders::new(&connection, &bus.name),

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 /// How long the same fault is not told again. One that lasts is told as long as it lasts.
@@ -46,6 +47,35 @@ impl ClientContext for Faults {
         self.tell("events", &error, reason);
     }
 }
+
+/// What a client that reads one topic calls back on: its faults are told, each from time to time.
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    topic: String,
+    faults: Faults,
+}
+
+impl Faulty {
+    pub(crate) fn of(topic: &str) -> Self {
+        Self { topic: topic.to_owned(), faults: Faults::default() }
+    }
+
+    /// Tells a fault that the client gets over by itself.
+    pub(crate) fn tell(&self, error: &KafkaError) {
+        // An end is reported as if it were a fault.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            self.faults.tell(&self.topic, error, "the client gets over this by itself");
+        }
+    }
+}
+
+impl ClientContext for Faulty {
+    fn error(&self, error: KafkaError, _: &str) {
+        self.tell(&error);
+    }
+}
+
+impl ConsumerContext for Faulty {}
 
 #[cfg(test)]
 mod tests {

@@ -13,11 +13,13 @@ mod read;
 mod settings;
 
 pub use commit::{Batch, CommitMode, Committer, Place, Report, StateRecord};
+pub(crate) use faults::Faulty;
 pub use fetch::{Control, FetchEvent, Fetcher, Gap, Halt, Membership, Position};
 pub use headers::RecordHeaders;
 pub use letters::{LetterError, LetterTopic};
 pub use park::{ParkError, ParkTopic, Parked};
 pub(crate) use patience::patiently;
+pub(crate) use publish::judge as judge_publish;
 pub use publish::{EventProducer, PublishError};
 pub use read::{ReadError, Span, TopicReader};
 pub(crate) use settings::STATE_RECORD_BYTES_MAX;

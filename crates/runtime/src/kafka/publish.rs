@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
 use rdkafka::util::Timeout;
 use tieline_schema::cloudevents::Attributes;
 
@@ -89,6 +89,15 @@ impl EventProducer {
         }
     }
 
+    /// Hands a record over without waiting for it. Records of one partition are written in this order.
+    ///
+    /// # Errors
+    /// When it cannot be taken, since too much is under way.
+    pub(crate) fn hand_over(&self, record: FutureRecord<'_, str, [u8]>) -> Result<DeliveryFuture, PublishError> {
+        let topic = record.topic;
+        self.usable().send_result(record).map_err(|(error, _)| judge(topic, error))
+    }
+
     /// Waits for what is under way, at most this long.
     pub fn flush(&self, at_most: std::time::Duration) {
         // What is left then is not acknowledged, and whoever waits for it is told so.
@@ -117,7 +126,7 @@ impl EventProducer {
     }
 }
 
-fn judge(topic: &str, error: KafkaError) -> PublishError {
+pub(crate) fn judge(topic: &str, error: KafkaError) -> PublishError {
     let topic = topic.to_owned();
     match error.rdkafka_error_code() {
         Some(

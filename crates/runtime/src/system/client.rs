@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use serde_json::Value;
 use tieline_bus::{Meaning, System};
+use tieline_delivery::limits::Flow;
 use tieline_delivery::{Answer, AttemptLog, Reason};
 use tieline_schema::contract::Operation;
 use tokio::time::{Instant, timeout_at};
@@ -14,8 +15,10 @@ use uuid::Uuid;
 
 use super::credential::{Proof, Prover};
 use super::judge::{NotSent, Outcome, Question, judge};
+use super::limits;
 use super::target::{self, Base};
 use crate::http::{self, CredentialError, Redactor, Response};
+use crate::limits::{Gate, Ticket};
 use crate::telemetry::SystemMetrics;
 
 /// Most of a call's deadline that the making of a connection may take: half. What is left after it is enough for an answer,
@@ -28,6 +31,10 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Connections that are kept where the system sets no limit on calls under way: as many as a consumer may have (`in_flight`
 /// is at most 4,096), or those beyond would be made anew for each call. They close when nothing has used them for a while.
 const IDLE_CONNECTIONS: usize = 4_096;
+
+/// How long the right to make a call is waited for in the middle of something, such as the second call of an attempt. One
+/// that is known to take longer is not waited for.
+const TICKET_MAX: Duration = Duration::from_secs(60);
 
 /// Why a system's definition makes no client.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +82,8 @@ pub struct Request {
     pub traceparent: Option<String>,
     /// Further headers, such as the one that marks a replay. They set neither what frames the message nor a credential.
     pub headers: Vec<(String, String)>,
+    /// For whom it is, where the system's limits are shared by weight.
+    pub on_behalf: Option<Arc<Flow>>,
     /// Whether anything reads the response (`emit`, a look-up). Where nothing does, a response that breaks the contract is
     /// counted as drift, and the call is done.
     pub reads_response: bool,
@@ -90,8 +99,15 @@ impl Request {
             idempotency_key: None,
             traceparent: None,
             headers: Vec::new(),
+            on_behalf: None,
             reads_response: true,
         }
+    }
+
+    /// The same, for somebody.
+    pub(super) fn on_behalf_of(mut self, flow: Option<&Arc<Flow>>) -> Self {
+        self.on_behalf = flow.cloned();
+        self
     }
 }
 
@@ -137,6 +153,7 @@ impl Reply {
 ///         idempotency_key: Some(uuid::Uuid::nil()),
 ///         traceparent: None,
 ///         headers: vec![],
+///         on_behalf: None,
 ///         reads_response: true,
 ///     })
 ///     .await;
@@ -149,6 +166,8 @@ pub struct SystemClient {
     http: reqwest::Client,
     base: Base,
     prover: Prover,
+    /// What the limits of the system let through. Without one, everything.
+    gate: Option<Arc<Gate>>,
     pub(super) redactor: Arc<Redactor>,
     pub(super) metrics: SystemMetrics,
 }
@@ -169,7 +188,19 @@ impl SystemClient {
         let redactor = Arc::new(Redactor::new(&system.credential));
         let prover = Prover::new(&system.credential, &http, system.deadline, &redactor)
             .map_err(|cause| SystemClientError::Credential { system: name(), cause })?;
-        Ok(Self { system, http, base, prover, redactor, metrics })
+        Ok(Self { system, http, base, prover, gate: None, redactor, metrics })
+    }
+
+    /// The same, behind this gate: no call of the system is made that it does not let through.
+    #[must_use]
+    pub fn behind(self, gate: Option<Arc<Gate>>) -> Self {
+        Self { gate, ..self }
+    }
+
+    /// What lets its calls through.
+    #[must_use]
+    pub fn gate(&self) -> Option<&Arc<Gate>> {
+        self.gate.as_ref()
     }
 
     /// The system that it calls.
@@ -183,24 +214,59 @@ impl SystemClient {
     /// The system's deadline is for all of it, a token and a second attempt after a 401 included: when this returns,
     /// nothing of the call is under way any more on our side.
     pub async fn call(&self, request: &Request) -> Reply {
-        let outcome = self.attempt(request, Instant::now() + self.system.deadline).await;
+        self.call_with(request, None).await
+    }
+
+    /// The same, where the right to make the call is there already. Where it is not, and the system's limits ask for one,
+    /// it is waited for: so is each call but the first of an attempt, which would never come about if it began anew each
+    /// time. What may wait before it begins, has the ticket before.
+    pub(crate) async fn call_with(&self, request: &Request, ticket: Option<Ticket>) -> Reply {
+        let mut ticket = ticket;
+        let outcome = match &self.gate {
+            Some(gate) if ticket.is_none() && gate.is_closed_or_limited() => {
+                // Boxed, since most calls do not wait here.
+                match Box::pin(taken(gate, request, Instant::now() + TICKET_MAX)).await {
+                    Ok(taken) => {
+                        ticket = taken;
+                        self.attempt(request, &mut ticket, Instant::now() + self.system.deadline).await
+                    }
+                    Err(why) => Outcome::NotSent(why),
+                }
+            }
+            Some(_) | None => self.attempt(request, &mut ticket, Instant::now() + self.system.deadline).await,
+        };
+        if let (Some(gate), Outcome::Answered(response)) = (&self.gate, &outcome) {
+            limits::heard(gate, ticket.as_mut(), response);
+        }
+        drop(ticket);
         let question = Question {
             system: &self.system,
             operation: &request.operation,
             reads_response: request.reads_response,
             redactor: &self.redactor,
         };
+        let came = matches!(outcome, Outcome::Answered(_));
         let reply = judge(question, outcome, SystemTime::now());
+        if let (Some(gate), true, Answer::Throttled { retry_after }) = (&self.gate, came, &reply.answer) {
+            gate.throttled(*retry_after);
+        }
         self.metrics.drift.count(&self.system.name, &request.operation.id, &reply);
         reply
     }
 
     /// Asks for the version of a thing: what counts of the answer is its `ETag`.
-    pub(crate) async fn version(&self, operation: &Arc<Operation>, parameters: Vec<(String, String)>) -> Reply {
-        self.call(&Request { reads_response: false, ..Request::question(operation, parameters) }).await
+    pub(crate) async fn version(
+        &self,
+        operation: &Arc<Operation>,
+        parameters: Vec<(String, String)>,
+        on_behalf: Option<&Arc<Flow>>,
+        ticket: Option<Ticket>,
+    ) -> Reply {
+        let question = Request::question(operation, parameters).on_behalf_of(on_behalf);
+        self.call_with(&Request { reads_response: false, ..question }, ticket).await
     }
 
-    async fn attempt(&self, request: &Request, deadline: Instant) -> Outcome {
+    async fn attempt(&self, request: &Request, ticket: &mut Option<Ticket>, deadline: Instant) -> Outcome {
         let made = match target::request(&self.base, &self.system, request) {
             Ok(made) => made,
             Err(error) => return Outcome::NotSent(NotSent::NoRequest(error)),
@@ -210,10 +276,18 @@ impl SystemClient {
             Ok(Err(error)) => return Outcome::NotSent(NotSent::NoToken(error)),
             Err(_) => return Outcome::NotSent(NotSent::Deadline),
         };
+        if let Some(gate) = self.gate.as_ref().filter(|_| ticket.as_ref().is_some_and(Ticket::is_stale)) {
+            // A token was waited for, and with it the permit: what arrives now must not be counted as of then.
+            *ticket = None;
+            match Box::pin(taken(gate, request, deadline)).await {
+                Ok(taken) => *ticket = taken,
+                Err(why) => return Outcome::NotSent(why),
+            }
+        }
         match self.send(made, &proof, deadline).await {
             // Boxed, since it is rare and would make each call's future twice as large.
             first @ Outcome::Answered(Response { status: 401, .. }) => {
-                Box::pin(self.again(first, request, &proof, deadline)).await
+                Box::pin(self.again(first, request, &proof, ticket, deadline)).await
             }
             first => first,
         }
@@ -221,13 +295,27 @@ impl SystemClient {
 
     /// After a 401: once more with another token, where there is one. A 401 is before any effect (RFC 9110, section
     /// 15.5.2), so that an attempt that did not come about leaves the first answer standing.
-    async fn again(&self, first: Outcome, request: &Request, refused: &Proof, deadline: Instant) -> Outcome {
+    async fn again(
+        &self,
+        first: Outcome,
+        request: &Request,
+        refused: &Proof,
+        ticket: &mut Option<Ticket>,
+        deadline: Instant,
+    ) -> Outcome {
         let proof = match timeout_at(deadline, self.prover.other_than(refused)).await {
             Ok(None) => return first,
             Ok(Some(Ok(proof))) => proof,
             Ok(Some(Err(error))) => return Outcome::NotSent(NotSent::NoToken(error)),
             Err(_) => return Outcome::NotSent(NotSent::Deadline),
         };
+        if let Some(gate) = &self.gate {
+            *ticket = None;
+            match taken(gate, request, deadline).await {
+                Ok(taken) => *ticket = taken,
+                Err(why) => return Outcome::NotSent(why),
+            }
+        }
         // Made again, since to keep a second one ready would cost each call.
         match target::request(&self.base, &self.system, request) {
             Ok(made) => self.send(made, &proof, deadline).await,
@@ -245,4 +333,10 @@ impl SystemClient {
         let exchange = http::exchange(&self.http, request, deadline, self.system.response_bytes_max);
         exchange.map(|came| came.map_or_else(Outcome::Failed, Outcome::Answered))
     }
+}
+
+/// The right to make one call, waited for until then.
+async fn taken(gate: &Arc<Gate>, request: &Request, until: Instant) -> Result<Option<Ticket>, NotSent> {
+    let flow = request.on_behalf.clone().unwrap_or_else(limits::nobody);
+    gate.taken(&flow, until).await.map_err(|not_yet| NotSent::Limited(limits::wait_of(gate, not_yet)))
 }

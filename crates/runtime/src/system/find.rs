@@ -13,6 +13,7 @@ use tieline_schema::types::Kind;
 use super::client::{Request, SystemClient};
 use super::look_up;
 use crate::consumer::BOUNDS;
+use crate::limits::Ticket;
 
 /// What came of looking for an effect.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +28,7 @@ pub enum Found {
 
 impl SystemClient {
     /// Looks for the effect of this call.
-    pub async fn find(&self, look_up: &EffectLookUp, call: &Request) -> (Found, AttemptLog) {
+    pub async fn find(&self, look_up: &EffectLookUp, call: &Request, ticket: Option<Ticket>) -> (Found, AttemptLog) {
         let body = call.body.as_deref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or(Value::Null);
         let given = given(call);
         let question = match question(look_up, &body, &given) {
@@ -37,7 +38,7 @@ impl SystemClient {
                 return (self.unmappable(look_up, &error), log);
             }
         };
-        let reply = self.call(&question).await;
+        let reply = self.call_with(&question.on_behalf_of(call.on_behalf.as_ref()), ticket).await;
         let (status, log) = (reply.log.status, reply.log.clone());
         let found = match look_up::answer_to_a_question(reply) {
             Ok((answer, _)) => {

@@ -10,6 +10,7 @@
 //! | a request that cannot be made | refused | `request` |
 //! | no connection | not applied | `connect` |
 //! | no token: the endpoint is away / refuses us / asks to wait | not applied / credential / throttled | `token` |
+//! | the system's limits have no room | throttled; no attempt is counted | |
 //! | the deadline passed before the call was sent / after | not applied / unknown | `timeout` |
 //! | a lost connection, or an answer that is not HTTP | unknown | `lost` |
 //!
@@ -67,6 +68,8 @@ pub(crate) enum NotSent {
     NoToken(TokenError),
     /// The deadline passed while waiting for one.
     Deadline,
+    /// The limits of the system have no room for so long.
+    Limited(Duration),
 }
 
 /// Judges an answer that came at this time.
@@ -290,6 +293,7 @@ impl Question<'_> {
             NotSent::NoToken(error @ TokenError::Refused(_)) => Answer::Credential(reason("token", error.to_string())),
             // Without a token nobody can call: what the endpoint asks for holds for the system.
             NotSent::NoToken(TokenError::Throttled { retry_after }) => Answer::Throttled { retry_after: *retry_after },
+            NotSent::Limited(wait) => Answer::Throttled { retry_after: *wait },
             NotSent::Deadline => Answer::NotApplied(reason("timeout", "no token came in time".into())),
         };
         Reply::without_body(answer, self.log(at_ms, None, b"nothing was sent"))

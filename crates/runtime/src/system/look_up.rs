@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
+use tieline_delivery::limits::Flow;
 use tieline_delivery::{Answer, AttemptLog, Reason};
 use tieline_schema::contract::Operation;
 use tokio::time::Instant;
@@ -86,6 +87,7 @@ impl LookUps {
         operation: &Arc<Operation>,
         parameters: &[(String, String)],
         keep: Duration,
+        on_behalf: &Arc<Flow>,
     ) -> Result<Arc<Value>, LookUpFailed> {
         let asked = Asked {
             system: client.system().name.clone(),
@@ -95,9 +97,10 @@ impl LookUps {
         let kept = || lock(&self.kept).get(&asked, Instant::now()).map(Ok);
         let fetch = || {
             let (asked, client, operation) = (asked.clone(), Arc::clone(client), Arc::clone(operation));
+            let on_behalf = Arc::clone(on_behalf);
             let (kept, answered) = (Arc::clone(&self.kept), Arc::clone(&self.answered));
             async move {
-                let (value, bytes) = fetch(&client, operation, &asked).await?;
+                let (value, bytes) = fetch(&client, operation, &asked, &on_behalf).await?;
                 note_answered(&answered, &asked);
                 lock(&kept).put(asked, Arc::clone(&value), bytes, Instant::now() + keep);
                 Ok(value)
@@ -121,6 +124,7 @@ impl LookUps {
         operation: &Arc<Operation>,
         parameters: &[(String, String)],
         since: Instant,
+        on_behalf: &Arc<Flow>,
     ) -> bool {
         let which = (client.system().name.clone(), operation.id.clone());
         let last = self.answered.lock().unwrap_or_else(PoisonError::into_inner).get(&which).cloned();
@@ -129,7 +133,7 @@ impl LookUps {
             return true;
         }
         let asked = Asked { system: which.0, operation: which.1, parameters: last.parameters };
-        let answers = fetch(client, Arc::clone(operation), &asked).await.is_ok();
+        let answers = fetch(client, Arc::clone(operation), &asked, on_behalf).await.is_ok();
         if answers {
             note_answered(&self.answered, &asked);
         }
@@ -151,8 +155,10 @@ async fn fetch(
     client: &SystemClient,
     operation: Arc<Operation>,
     asked: &Asked,
+    on_behalf: &Arc<Flow>,
 ) -> Result<(Arc<Value>, usize), LookUpFailed> {
-    let reply = client.call(&Request::question(&operation, asked.parameters.clone())).await;
+    let question = Request::question(&operation, asked.parameters.clone()).on_behalf_of(Some(on_behalf));
+    let reply = client.call(&question).await;
     let log = reply.log.clone();
     match answer_to_a_question(reply) {
         Ok((value, bytes)) => Ok((Arc::new(value), bytes)),

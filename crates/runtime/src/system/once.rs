@@ -8,6 +8,7 @@ use tieline_delivery::{Answer, AttemptLog, OUTCOME_UNKNOWN, Reason};
 use super::client::{Reply, Request, SystemClient};
 use super::effect::{Before, Effect};
 use super::find::Found;
+use crate::limits::Ticket;
 
 /// What came of one attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,29 +37,43 @@ impl SystemClient {
     /// Makes the call, where that is the right thing to do. `maybe_applied` says whether an earlier attempt may have been
     /// applied; the request's key is that of the effect's round. The request is borrowed, since a future keeps what it is
     /// given twice; the condition of an upsert is added to it.
-    pub async fn once(&self, request: &mut Request, effect: &Effect, maybe_applied: bool) -> Attempted {
-        match self.try_once(request, effect, maybe_applied).await {
+    ///
+    /// The ticket is for the first call that is made of it, where calls need one.
+    pub async fn once(
+        &self,
+        request: &mut Request,
+        effect: &Effect,
+        maybe_applied: bool,
+        ticket: Option<Ticket>,
+    ) -> Attempted {
+        match self.try_once(request, effect, maybe_applied, ticket).await {
             Ok(attempted) | Err(attempted) => attempted,
         }
     }
 
-    async fn try_once(&self, request: &mut Request, effect: &Effect, maybe_applied: bool) -> Result<Attempted, Ended> {
+    async fn try_once(
+        &self,
+        request: &mut Request,
+        effect: &Effect,
+        maybe_applied: bool,
+        mut ticket: Option<Ticket>,
+    ) -> Result<Attempted, Ended> {
         let system = self.system();
         let look_up = system.idempotency.look_ups.get(&request.operation.id);
         let before = effect.before(system, &request.operation.id, maybe_applied, crate::now_ms());
         match (before, look_up) {
             (Before::Send, _) => {}
             // Boxed, as all that is rare: it would make the future of each call larger.
-            (Before::LookUp, Some(look_up)) => Box::pin(self.look_for(look_up, request, effect)).await?,
+            (Before::LookUp, Some(look_up)) => Box::pin(self.look_for(look_up, request, effect, ticket.take())).await?,
             (Before::LookUp, None) | (Before::Forgotten, _) => {
                 return Err(self.forgotten(&request.operation.id, effect.is_of_other_bytes()));
             }
         }
         if system.idempotency.means == (Means::Upsert { if_match: true }) {
-            Box::pin(self.add_condition(request)).await?;
+            Box::pin(self.add_condition(request, ticket.take())).await?;
         }
         let begun_ms = crate::now_ms();
-        let reply = self.call(request).await;
+        let reply = self.call_with(request, ticket).await;
         let times = (begun_ms, crate::now_ms());
         if reply.meets == Some(Meaning::Mismatch) {
             // Another attempt was there under this key, so that it stays the key, whatever became of that one.
@@ -67,15 +82,21 @@ impl SystemClient {
         effect.answered(system, &reply.answer, reply.log.status, times);
         if let Some(look_up) = look_up.filter(|_| needs_looking_up(&reply)) {
             effect.meets_another(times.1);
-            Box::pin(self.look_for(look_up, request, effect)).await?;
+            Box::pin(self.look_for(look_up, request, effect, None)).await?;
         }
         let came = Came::Answered(reply.body.map(|(body, _)| body));
         Ok(Attempted { answer: reply.answer, log: reply.log, came })
     }
 
     /// Looks for the effect. Returns where there is none, and ends the attempt otherwise.
-    async fn look_for(&self, look_up: &EffectLookUp, request: &Request, effect: &Effect) -> Result<(), Ended> {
-        let (found, log) = self.find(look_up, request).await;
+    async fn look_for(
+        &self,
+        look_up: &EffectLookUp,
+        request: &Request,
+        effect: &Effect,
+        ticket: Option<Ticket>,
+    ) -> Result<(), Ended> {
+        let (found, log) = self.find(look_up, request, ticket).await;
         match found {
             Found::There(found) => {
                 self.count_look_up(look_up, "found");
@@ -114,12 +135,12 @@ impl SystemClient {
     }
 
     /// Makes the call conditional: on the version that the thing has now, or on there being none.
-    async fn add_condition(&self, request: &mut Request) -> Result<(), Ended> {
+    async fn add_condition(&self, request: &mut Request, ticket: Option<Ticket>) -> Result<(), Ended> {
         let system = self.system();
         let Some(version_of) = system.version_of(&request.operation) else { return Ok(()) };
         let takes = |name: &str| version_of.parameters.iter().any(|p| p.name == name);
         let parameters = request.parameters.iter().filter(|(name, _)| takes(name)).cloned().collect();
-        let reply = self.version(version_of, parameters).await;
+        let reply = self.version(version_of, parameters, request.on_behalf.as_ref(), ticket).await;
         let condition = match (&reply.answer, &reply.etag) {
             (Answer::Applied, Some(tag)) if !tag.starts_with("W/") => ("If-Match", tag.clone()),
             (Answer::AbsentOrForbidden(_), _) if reply.log.status == Some(404) => ("If-None-Match", "*".to_owned()),

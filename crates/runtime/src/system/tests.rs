@@ -28,6 +28,11 @@ mod wire;
 
 const CANARY: &str = "canary-7f3a9c";
 
+/// Whoever asks.
+fn flow() -> Arc<tieline_delivery::limits::Flow> {
+    Arc::new(tieline_delivery::limits::Flow { consumer: "erp-project".into(), replay: false })
+}
+
 fn client(base_url: String, credential: Credential) -> Arc<SystemClient> {
     client_of(System { credential, ..system(base_url) })
 }
@@ -84,6 +89,7 @@ fn request(path: &str, parameters: &[(&str, Place, &str)]) -> Request {
         idempotency_key: None,
         traceparent: None,
         headers: vec![],
+        on_behalf: None,
         reads_response: false,
     }
 }

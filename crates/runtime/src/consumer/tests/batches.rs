@@ -99,7 +99,7 @@ impl Many {
     /// The answers of one attempt, by offset.
     async fn send(&self, records: Vec<Waiting>) -> Vec<Answer> {
         let batch = self.line.sender.preparer.consumer.call.batch.as_ref().unwrap();
-        let mut answered = self.line.sender.send_batch(batch, records).await;
+        let mut answered = self.line.sender.send_batch(batch, records, None).await;
         answered.sort_by_key(|answered| answered.id.offset);
         answered.into_iter().map(|Answered { answer, .. }| answer).collect()
     }

@@ -51,6 +51,6 @@ async fn drift_and_another_version_are_counted_by_system_operation_and_kind() {
 async fn a_look_ups_version_is_counted_too() {
     let (client, metrics) = crm(r#"{"id":"u-1"}"#).await;
     let operation = Arc::clone(client.system().contract.operation("getUser").unwrap());
-    LookUps::new().get(&client, &operation, &[], Duration::ZERO).await.unwrap();
+    LookUps::new().get(&client, &operation, &[], Duration::ZERO, &flow()).await.unwrap();
     assert_eq!(counted(&metrics), [("version getUser erp".to_owned(), 1)]);
 }

@@ -48,7 +48,7 @@ impl Crm {
     }
 
     async fn ask(&self, look_ups: &LookUps, id: &str, keep: Duration) -> Result<Arc<Value>, LookUpFailed> {
-        look_ups.get(&self.client, &self.operation, &[("id".into(), id.into())], keep).await
+        look_ups.get(&self.client, &self.operation, &[("id".into(), id.into())], keep, &flow()).await
     }
 }
 
@@ -145,8 +145,10 @@ async fn an_answer_that_was_cut_on_the_way_is_asked_for_again_whatever_the_metho
     let base = raw("HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\n{\"id\"".into(), drop).await;
     let client = client(base, Credential::None);
     for method in ["get", "post"] {
-        let failed =
-            LookUps::new().get(&client, &get_user(method), &[("id".into(), "u-1".into())], LONG).await.unwrap_err();
+        let failed = LookUps::new()
+            .get(&client, &get_user(method), &[("id".into(), "u-1".into())], LONG, &flow())
+            .await
+            .unwrap_err();
         assert!(matches!(failed.answer, Answer::NotApplied(_)), "{method}: {failed:?}");
     }
 }
@@ -155,7 +157,8 @@ async fn an_answer_that_was_cut_on_the_way_is_asked_for_again_whatever_the_metho
 async fn what_is_absent_is_the_askers_fault_only_where_others_are_answered() {
     let (crm, look_ups) = (Crm::new(json!({ "name": "Ada" })).await, LookUps::new());
     let absent = [("id".to_owned(), "u-9".to_owned())];
-    let others = |since| look_ups.answers_others(&crm.client, &crm.operation, &absent, since);
+    let flow = &flow();
+    let others = |since| look_ups.answers_others(&crm.client, &crm.operation, &absent, since, flow);
     let begun = tokio::time::Instant::now();
     assert!(!others(begun).await, "nobody was ever answered");
     assert_eq!(crm.calls(), 0);
@@ -182,5 +185,5 @@ async fn an_answer_to_the_same_question_says_nothing_of_others() {
     let since = tokio::time::Instant::now();
     crm.ask(&look_ups, "u-9", Duration::ZERO).await.unwrap();
     let parameters = [("id".to_owned(), "u-9".to_owned())];
-    assert!(!look_ups.answers_others(&crm.client, &crm.operation, &parameters, since).await);
+    assert!(!look_ups.answers_others(&crm.client, &crm.operation, &parameters, since, &flow()).await);
 }

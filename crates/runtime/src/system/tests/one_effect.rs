@@ -161,9 +161,10 @@ impl Record {
             idempotency_key: Some(self.key()),
             traceparent: None,
             headers: vec![],
+            on_behalf: None,
             reads_response: true,
         };
-        let attempted = erp.client.once(&mut request, &self.effect, self.maybe_applied).await;
+        let attempted = erp.client.once(&mut request, &self.effect, self.maybe_applied, None).await;
         self.maybe_applied |= matches!(attempted.answer, Answer::Unknown(_));
         attempted
     }

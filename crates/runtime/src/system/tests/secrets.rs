@@ -110,7 +110,7 @@ async fn a_secret_that_a_system_repeats_shows_in_no_answer_and_in_no_log() {
                 assert!(format!("{reply:?}").contains("[secret]"), "the server did repeat it: {reply:?}");
                 assert_hidden(&format!("{reply:?} {client:?} {asked:?}"));
             }
-            let failed = LookUps::new().get(&client, &strict(), &[], Duration::ZERO).await.unwrap_err();
+            let failed = LookUps::new().get(&client, &strict(), &[], Duration::ZERO, &flow()).await.unwrap_err();
             assert_hidden(&format!("{failed:?} {failed}"));
         }
     }

@@ -1,0 +1,232 @@
+//! Limits belong to the system: over all replicas of all consumers, through crashes and restarts, on a real Kafka.
+//!
+//! Promised is what holds *at sending*: at most `burst + rate · w` calls in any window `w`. What can be seen here is when they
+//! arrive. A call that is under way for `d` longer than the one before it makes a window look shorter by `d`; so each test
+//! tells the least `d` that explains all arrivals, and bounds it.
+
+use std::time::Duration;
+
+use tieline_sandbox::recorder::{Arrival, Options, Reaction};
+
+use crate::load::Load;
+use crate::process::Process;
+use crate::{eventually, secs};
+
+/// The limit of most tests here.
+const RATE: f64 = 50.0;
+const BURST: u32 = 10;
+
+/// Most delay between sending and arrival that is taken for one: of a process, a connection and a server on one machine that
+/// builds at the same time. At 50 a second it is worth 15 calls, in however long a window.
+const DELAY_MAX: f64 = 0.3;
+
+/// Two consumers of one system, and its limits as in the definition.
+async fn bus(name: &str, system: Options, limits: &str) -> Load {
+    let load = Load::start(name, system).await;
+    load.edit("systems/recorder/system.yaml", "deadline: 5s", &format!("deadline: 5s\nlimits: {limits}"));
+    let consumer = std::fs::read_to_string(load.dir.path().join("consumers/apply-item/consumer.yaml")).unwrap();
+    std::fs::create_dir_all(load.dir.path().join("consumers/note-item")).unwrap();
+    std::fs::write(load.dir.path().join("consumers/note-item/consumer.yaml"), consumer).unwrap();
+    let (code, out, error) = load.apply(&[]).await;
+    assert_eq!(code, 0, "{out}{error}");
+    load
+}
+
+fn replica(load: &Load, name: &str) -> Process {
+    let args = ["run", "consumers/apply-item", "consumers/note-item", "--admin", "127.0.0.1:0"];
+    Process::start(load.dir.path(), name, &args, &load.environment)
+}
+
+/// Whether this process was the last to say that it divides the limits.
+fn divides(process: &Process) -> bool {
+    let said = |line: &str| -> Option<bool> {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        line["message"].as_str()?.contains("divides its limits").then_some(line["is_granting"] == true)
+    };
+    process.log().lines().rev().find_map(said).unwrap_or(false)
+}
+
+fn at(arrival: &Arrival) -> f64 {
+    arrival.at.as_secs_f64()
+}
+
+/// Arrivals from one time to another, since the recorder's start.
+fn between(arrivals: &[Arrival], from: f64, to: f64) -> usize {
+    arrivals.iter().filter(|arrival| (from..to).contains(&at(arrival))).count()
+}
+
+/// The least delay in seconds that explains how close together calls arrived, over all windows there are.
+fn delay(arrivals: &[Arrival], rate: f64, burst: u32) -> f64 {
+    let mut least: f64 = 0.0;
+    for (first, from) in arrivals.iter().enumerate() {
+        for (calls, to) in (1..).zip(&arrivals[first..]) {
+            least = least.max((f64::from(calls) - f64::from(burst)) / rate - (at(to) - at(from)));
+        }
+    }
+    least
+}
+
+#[test]
+fn a_delay_is_what_makes_a_window_look_shorter() {
+    let arrivals = |times: &[f64]| -> Vec<Arrival> {
+        times.iter().map(|at| Arrival { at: Duration::from_secs_f64(*at), ..of_nothing() }).collect()
+    };
+    assert!(delay(&arrivals(&[0.0, 0.0, 0.5, 1.0]), 2.0, 2) < 1e-9);
+    assert!((delay(&arrivals(&[0.0, 0.0, 0.2, 1.0]), 2.0, 2) - 0.3).abs() < 1e-9);
+}
+
+fn of_nothing() -> Arrival {
+    Arrival {
+        at: Duration::ZERO,
+        path: String::new(),
+        idempotency_key: None,
+        event_headers: std::collections::BTreeMap::new(),
+        body_sha256: [0; 32],
+        key: None,
+        earlier_attempts: 0,
+        status: 200,
+        dropped: false,
+        applied: true,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_consumers_of_two_replicas_keep_one_limit_and_use_it_also_when_one_is_killed() {
+    let options = Options { latency: Duration::from_millis(5), ..Options::default() };
+    let load = bus("shared-limit", options, &format!("{{ per_second: {RATE}, burst: {BURST} }}")).await;
+    let mut replicas = vec![replica(&load, "one"), replica(&load, "two")];
+    // Twice as many calls as can be made while this runs: somebody has work all the time.
+    let produced = load.produce(3_000, secs(3)).await.unwrap();
+    assert_eq!(produced.len(), 3_000);
+    eventually("both replicas call and one divides", secs(60), || {
+        load.recorder.arrived() > 100 && replicas.iter().any(divides)
+    })
+    .await;
+
+    // A caller vanishes: what it held is back when its lease is over, 2.05 s after its last ask.
+    tokio::time::sleep(secs(10)).await;
+    let settled = load.elapsed_of_recorder() - 8.0;
+    let killed = load.elapsed_of_recorder();
+    let divider = replicas.iter().position(divides).unwrap();
+    replicas.remove(1 - divider).kill();
+    tokio::time::sleep(secs(10)).await;
+    let alone = load.elapsed_of_recorder();
+
+    // It comes again, and then the one that divides vanishes: its session has to end, 6 s, and what it granted.
+    replicas.push(replica(&load, "three"));
+    tokio::time::sleep(secs(8)).await;
+    let divider_killed = load.elapsed_of_recorder();
+    replicas.remove(0).kill();
+    let mut resumed = 0.0;
+    eventually("another divides", secs(40), || {
+        let arrivals = load.recorder.arrivals();
+        let since = arrivals.iter().map(at).filter(|at| *at > divider_killed + 4.0);
+        resumed = since.min_by(f64::total_cmp).unwrap_or(0.0);
+        divides(&replicas[0]) && resumed > 0.0
+    })
+    .await;
+    tokio::time::sleep(secs(5)).await;
+    let arrivals = load.recorder.arrivals();
+    let end = load.elapsed_of_recorder();
+
+    let rate_of = |from: f64, to: f64| between(&arrivals, from, to) as f64 / (to - from);
+    let (both, after) = (rate_of(settled, killed), rate_of(killed + 3.0, alone));
+    let last = rate_of(resumed + 1.0, end);
+    let delay = delay(&arrivals, RATE, BURST);
+    println!(
+        "{} calls; {both:.1}/s of {RATE} with two replicas, {after:.1}/s from 3 s after one was killed, silent for {:.1} s \
+         when the one that divides was, {last:.1}/s then; a delay of {:.0} ms explains all",
+        arrivals.len(),
+        resumed - divider_killed,
+        delay * 1_000.0
+    );
+    assert!(delay <= DELAY_MAX, "calls came too close together: it takes a delay of {delay} s to explain them");
+    for (rate, when) in [(both, "with two replicas"), (after, "after one was killed"), (last, "with a new divider")] {
+        assert!(rate >= 0.9 * RATE, "{rate} calls a second {when}");
+    }
+    // The session, two leases and the group's own time.
+    assert!(resumed - divider_killed < 20.0, "nobody called for {} s", resumed - divider_killed);
+    // Both consumers had their part of it.
+    let offsets = |consumer: &str| load.committed(consumer).values().sum::<i64>();
+    let (applied, noted) = (offsets("apply-item"), offsets("note-item"));
+    assert!(applied.abs_diff(noted) * 5 <= applied.max(noted).unsigned_abs(), "{applied} of one, {noted} of the other");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_days_budget_survives_that_everything_is_killed() {
+    // Where it is about noon now, so that no midnight comes in between.
+    let hour = jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).hour();
+    // `Etc/GMT+3` is three hours behind Greenwich.
+    let behind = i32::from(hour) - 12;
+    let zone = format!("Etc/GMT{}{}", if behind < 0 { "-" } else { "+" }, behind.abs());
+    let limits = format!("{{ per_second: 200, per_day: 120, time_zone: \"{zone}\" }}");
+    let load = bus("day-limit", Options::default(), &limits).await;
+    let first = replica(&load, "one");
+    load.produce(500, secs(1)).await.unwrap();
+    eventually("some of the budget is used", secs(60), || load.recorder.arrived() >= 40).await;
+    first.kill();
+
+    let replicas = [replica(&load, "two"), replica(&load, "three")];
+    eventually("it is used up", secs(90), || load.recorder.arrived() >= 112).await;
+    tokio::time::sleep(secs(3)).await;
+    let told = stuck(&replicas).await;
+    replicas.into_iter().for_each(Process::kill);
+    let before = load.recorder.arrived();
+
+    let last = replica(&load, "four");
+    eventually("it knows that nothing is left", secs(60), || last.log().contains("\"assigned\"")).await;
+    tokio::time::sleep(secs(12)).await;
+    let after = load.recorder.arrived();
+    println!("{before} calls of 120 until all was killed, {after} in all; {told}");
+    assert!(after <= 120, "{after} calls of 120");
+    assert!(told.contains("waits for the limit of recorder") && told.contains("budget for the day"), "{told}");
+}
+
+/// What the replicas say that is stuck.
+async fn stuck(replicas: &[Process]) -> String {
+    let mut told = String::new();
+    for replica in replicas {
+        let url = format!("http://{}/readyz", replica.address("--admin").await);
+        told.push_str(&reqwest::get(url).await.unwrap().text().await.unwrap());
+    }
+    told
+}
+
+/// How long somebody still called after one was told to wait for 6 s, and when somebody called again.
+async fn told_to_wait(name: &str, limits: &str) -> (f64, f64) {
+    let told = std::sync::Arc::new(std::sync::OnceLock::new());
+    let first = std::sync::Arc::clone(&told);
+    // The first call after 4 s of calls is told to wait, and that alone.
+    let began = std::sync::OnceLock::new();
+    let react = move |arrival: &Arrival| {
+        let began = *began.get_or_init(|| arrival.at);
+        let is_time = arrival.at > began + secs(4) && first.get().is_none();
+        is_time.then(|| {
+            let _ = first.set(arrival.at);
+            Reaction { status: 429, retry_after: Some(6), ..Reaction::default() }
+        })
+    };
+    let options = Options { react: Some(Box::new(react)), ..Options::default() };
+    let load = bus(name, options, limits).await;
+    let replicas = [replica(&load, "one"), replica(&load, "two")];
+    let producing = load.produce(3_000, secs(30));
+    eventually("one is told to wait", secs(90), || told.get().is_some()).await;
+    let told = told.get().unwrap().as_secs_f64();
+    eventually("they call again", secs(60), || load.recorder.arrivals().iter().any(|a| at(a) > told + 6.0)).await;
+    let arrivals = load.recorder.arrivals();
+    producing.abort();
+    let last = arrivals.iter().map(at).filter(|at| *at < told + 3.0).fold(told, f64::max);
+    let next = arrivals.iter().map(at).find(|at| *at > told + 3.0).unwrap();
+    drop(replicas);
+    (last - told, next - told)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_replicas_wait_when_one_is_told_to() {
+    for (name, limits) in [("told-limited", "{ per_second: 100, burst: 10 }"), ("told-unlimited", "{}")] {
+        let (last, next) = told_to_wait(name, limits).await;
+        println!("{name}: the last call came {last:.2} s after the 429, the next {next:.2} s after it");
+        assert!(last <= 1.0, "somebody still called {last} s after");
+        assert!(next >= 6.0, "somebody called {next} s after, not 6");
+    }
+}
