@@ -183,7 +183,8 @@ fn every_test_that_the_table_of_hazards_names_is_there() {
     };
     for name in rows.flat_map(code_spans).filter(is_name) {
         names_seen += 1;
-        if !sources.contains(&format!("fn {name}()")) {
+        // A property's has arguments.
+        if !sources.contains(&format!("fn {name}(")) {
             wrong.push(format!("docs/reliability.md names the test {name}, and there is none"));
         }
     }

@@ -25,7 +25,9 @@ pub fn read() -> anyhow::Result<Vec<Hazard>> {
 fn row(line: &str) -> Option<Hazard> {
     let mut cells = line.strip_prefix("| ")?.split('|').map(str::trim);
     let (number, what, tests) = (cells.next()?, cells.next()?, cells.next()?);
-    number.parse::<u32>().ok()?;
+    // A letter is a row of what is hostile.
+    let is_row = number.parse::<u32>().is_ok() || matches!(number.as_bytes(), [b'A'..=b'Z']);
+    is_row.then_some(())?;
     let spans = tests.split('`').skip(1).step_by(2);
     // A test is a sentence; a span with anything else in it is a path, a command or a setting.
     let is_test = |span: &&str| span.contains('_') && span.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');

@@ -153,7 +153,7 @@ fn write_shape(shape: &Shape, value: &Val<'_>, out: &mut Vec<u8>) -> Result<(), 
             let at = symbols.iter().position(|s| s == text).ok_or("is no symbol of its enum")?;
             write_long(i64::try_from(at).unwrap_or(i64::MAX), out);
         }
-        (Shape::Scalar(wire, Meaning::Decimal { scale }), value) => {
+        (Shape::Scalar(wire, Meaning::Decimal { scale, .. }), value) => {
             let exact = value.decimal().and_then(|d| d.rescale(*scale)).ok_or("has more digits than its decimal")?;
             write_decimal(exact.unscaled(), *wire, out)?;
         }
@@ -171,7 +171,7 @@ fn write_shape(shape: &Shape, value: &Val<'_>, out: &mut Vec<u8>) -> Result<(), 
         }
         (Shape::Scalar(Wire::Null, _), Val::Null) => {}
         (Shape::Scalar(Wire::Boolean, _), Val::Boolean(b)) => out.push(u8::from(*b)),
-        (Shape::Scalar(wire @ (Wire::Int | Wire::Long), Meaning::Plain), value) => {
+        (Shape::Scalar(wire @ (Wire::Int | Wire::Long), Meaning::Plain | Meaning::TimeOfDay { .. }), value) => {
             let n = value.decimal().and_then(crate::decimal::Decimal::to_integer).ok_or("is not a whole number")?;
             if *wire == Wire::Int {
                 i32::try_from(n).map_err(|_| "is beyond 32 bits")?;

@@ -2,6 +2,7 @@
 
 use apache_avro::Schema;
 use apache_avro::schema::{DecimalSchema, InnerDecimalSchema, UuidSchema};
+use tieline_schema::avro::MILLIS_OF_DAY;
 
 /// How a single value lies in a datum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,13 +24,20 @@ pub(crate) enum Meaning {
     /// As it lies there.
     Plain,
     Decimal {
+        precision: u32,
         scale: u32,
     },
     Date,
+    /// A time of day, in parts of this many.
+    TimeOfDay {
+        parts: i64,
+    },
     TimestampMillis,
     TimestampMicros,
-    /// A UUID of 16 bytes; one that is written as text is a text.
+    /// A UUID of 16 bytes.
     UuidBytes,
+    /// A UUID that is written as text.
+    UuidText,
 }
 
 /// How a single value lies, and what it means; none for what has parts or symbols.
@@ -38,10 +46,11 @@ pub(crate) fn scalar(schema: &Schema) -> Option<(Wire, Meaning)> {
     match schema {
         Schema::Null => plain(Wire::Null),
         Schema::Boolean => plain(Wire::Boolean),
-        Schema::Int | Schema::TimeMillis => plain(Wire::Int),
+        Schema::Int => plain(Wire::Int),
+        Schema::TimeMillis => Some((Wire::Int, Meaning::TimeOfDay { parts: MILLIS_OF_DAY })),
+        Schema::TimeMicros => Some((Wire::Long, Meaning::TimeOfDay { parts: MILLIS_OF_DAY * 1_000 })),
         Schema::Date => Some((Wire::Int, Meaning::Date)),
         Schema::Long
-        | Schema::TimeMicros
         | Schema::TimestampNanos
         | Schema::LocalTimestampMillis
         | Schema::LocalTimestampMicros
@@ -51,16 +60,18 @@ pub(crate) fn scalar(schema: &Schema) -> Option<(Wire, Meaning)> {
         Schema::Float => plain(Wire::Float),
         Schema::Double => plain(Wire::Double),
         Schema::Bytes | Schema::BigDecimal => plain(Wire::Bytes),
-        Schema::String | Schema::Uuid(UuidSchema::String) => plain(Wire::String),
+        Schema::String => plain(Wire::String),
+        Schema::Uuid(UuidSchema::String) => Some((Wire::String, Meaning::UuidText)),
         Schema::Uuid(UuidSchema::Bytes) => Some((Wire::Bytes, Meaning::UuidBytes)),
         Schema::Uuid(UuidSchema::Fixed(fixed)) => Some((Wire::Fixed(fixed.size), Meaning::UuidBytes)),
         Schema::Fixed(fixed) | Schema::Duration(fixed) => plain(Wire::Fixed(fixed.size)),
-        Schema::Decimal(DecimalSchema { inner, scale, .. }) => {
+        Schema::Decimal(DecimalSchema { inner, precision, scale }) => {
             let wire = match inner {
                 InnerDecimalSchema::Bytes => Wire::Bytes,
                 InnerDecimalSchema::Fixed(fixed) => Wire::Fixed(fixed.size),
             };
-            Some((wire, Meaning::Decimal { scale: u32::try_from(*scale).unwrap_or(u32::MAX) }))
+            let bounded = |digits: usize| u32::try_from(digits).unwrap_or(u32::MAX);
+            Some((wire, Meaning::Decimal { precision: bounded(*precision), scale: bounded(*scale) }))
         }
         Schema::Array(_)
         | Schema::Map(_)

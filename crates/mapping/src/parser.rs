@@ -133,7 +133,7 @@ impl<'t> Parser<'t> {
             self.link()?;
             let token = self.take();
             let TokenKind::Word(name) = token.kind else {
-                return Err(fault(token.start, token.end.max(token.start + 1), "a function has to follow `|`", None));
+                return Err(fault(token.start, token.end, "a function has to follow `|`", None));
             };
             let arguments = if self.accept("(") { self.arguments()? } else { Vec::new() };
             let name_span = self.source.span(token.start, token.end);

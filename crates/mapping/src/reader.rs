@@ -82,14 +82,21 @@ enum Convert {
     Text,
     Bytes,
     Decimal {
+        precision: u32,
         scale: u32,
     },
     Date,
+    /// A time of day, in parts of this many.
+    TimeOfDay {
+        parts: i64,
+    },
     /// Times this many microseconds.
     Timestamp {
         micros: i64,
     },
     Uuid,
+    /// A text that has to be one: what is written with the logical type is not always.
+    UuidText,
 }
 
 impl Layout {
@@ -240,19 +247,21 @@ impl<'s> Planner<'s> {
         if !promoted {
             return Err(self.misfit(writer, reader));
         }
-        if let (Meaning::Decimal { scale: a }, Meaning::Decimal { scale: b }) = (written, meaning)
+        if let (Meaning::Decimal { scale: a, .. }, Meaning::Decimal { scale: b, .. }) = (written, meaning)
             && a != b
         {
             return Err(self.refuse(format!("has {a} digits after the point, and the reader wants {b}")));
         }
         let convert = match (meaning, read) {
-            (Meaning::Decimal { scale }, _) => Convert::Decimal { scale },
+            (Meaning::Decimal { precision, scale }, _) => Convert::Decimal { precision, scale },
             (Meaning::Date, _) => Convert::Date,
+            (Meaning::TimeOfDay { parts }, _) => Convert::TimeOfDay { parts },
             (Meaning::TimestampMillis | Meaning::TimestampMicros, _) => {
                 let written = if written == Meaning::Plain { meaning } else { written };
                 Convert::Timestamp { micros: if written == Meaning::TimestampMillis { 1_000 } else { 1 } }
             }
             (Meaning::UuidBytes, _) => Convert::Uuid,
+            (Meaning::UuidText, _) => Convert::UuidText,
             (Meaning::Plain, Wire::Null) => return Ok(Plan::Scalar(Wire::Null, None)),
             (Meaning::Plain, Wire::Boolean) => Convert::Boolean,
             (Meaning::Plain, Wire::Int | Wire::Long) => Convert::Integer,
@@ -407,11 +416,13 @@ impl<'s> Planner<'s> {
 fn default_scalar(wire: Wire, meaning: Meaning, value: &Value) -> Option<Val<'static>> {
     let bytes = || value.as_str()?.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect::<Option<Vec<u8>>>();
     Some(match (wire, meaning) {
-        (_, Meaning::Decimal { scale }) => Val::Decimal(Decimal::from_be_bytes(&bytes()?, scale)?),
+        (_, Meaning::Decimal { precision, scale }) => Val::Decimal(decimal(&bytes()?, precision, scale)?),
         (_, Meaning::Date) => Val::Date(i32::try_from(value.as_i64()?).ok()?),
+        (_, Meaning::TimeOfDay { parts }) => Val::Integer(value.as_i64().filter(|at| (0..parts).contains(at))?),
         (_, Meaning::TimestampMillis) => Val::Timestamp(value.as_i64()?.checked_mul(1_000)?),
         (_, Meaning::TimestampMicros) => Val::Timestamp(value.as_i64()?),
         (_, Meaning::UuidBytes) => Val::Text(uuid::Uuid::from_slice(&bytes()?).ok()?.to_string().into()),
+        (_, Meaning::UuidText) => Val::Text(uuid_text(value.as_str()?)?.into_owned().into()),
         (Wire::Null, Meaning::Plain) => Val::Null,
         (Wire::Boolean, Meaning::Plain) => Val::Boolean(value.as_bool()?),
         (Wire::Int | Wire::Long, Meaning::Plain) => Val::Integer(value.as_i64()?),
@@ -630,8 +641,11 @@ fn convert(value: Val<'_>, how: Convert) -> Result<Val<'_>, Problem> {
         // Promoting a whole number to a float loses digits, as the specification has it.
         #[allow(clippy::cast_precision_loss)]
         (Val::Integer(n), Convert::Float) => Val::Float(n as f64),
-        (Val::Bytes(bytes), Convert::Decimal { scale }) => {
-            Val::Decimal(Decimal::from_be_bytes(&bytes, scale).ok_or("is a decimal beyond 128 bits")?)
+        (Val::Integer(n), Convert::TimeOfDay { parts }) => {
+            Val::Integer(Some(n).filter(|at| (0..parts).contains(at)).ok_or("is no time of day")?)
+        }
+        (Val::Bytes(bytes), Convert::Decimal { precision, scale }) => {
+            Val::Decimal(decimal(&bytes, precision, scale).ok_or("is no decimal of its precision")?)
         }
         (Val::Bytes(Cow::Borrowed(bytes)), Convert::Text) => {
             Val::text(std::str::from_utf8(bytes).map_err(|_| "is not UTF-8")?)
@@ -640,6 +654,23 @@ fn convert(value: Val<'_>, how: Convert) -> Result<Val<'_>, Problem> {
             let uuid = uuid::Uuid::from_slice(&bytes).map_err(|_| "is not a UUID of 16 bytes")?;
             Val::Text(uuid.to_string().into())
         }
+        (Val::Bytes(Cow::Borrowed(bytes)), Convert::UuidText) => {
+            let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8")?;
+            Val::Text(uuid_text(text).ok_or("is not a UUID")?)
+        }
         (value, _) => value,
     })
+}
+
+/// A decimal of no more digits than its type says: what was proven of it rests on that. No bytes are no number.
+fn decimal(bytes: &[u8], precision: u32, scale: u32) -> Option<Decimal> {
+    let bytes = Some(bytes).filter(|bytes| !bytes.is_empty())?;
+    Decimal::from_be_bytes(bytes, scale).filter(|decimal| decimal.precision() <= precision)
+}
+
+/// A UUID in the form that contracts mean, with hyphens: as it is where it is in it. `None` for what is none.
+fn uuid_text(text: &str) -> Option<Cow<'_, str>> {
+    let uuid = uuid::Uuid::try_parse(text).ok()?;
+    let hyphenated = text.len() == uuid::fmt::Hyphenated::LENGTH;
+    Some(if hyphenated { Cow::Borrowed(text) } else { Cow::Owned(uuid.to_string()) })
 }

@@ -70,6 +70,54 @@ fn bombs_end_at_once() {
     }
 }
 
+/// What is proven of a type rests on its data keeping to it; writers do not always.
+#[test]
+fn a_value_outside_of_its_logical_type_is_refused_where_it_is_read() {
+    let zigzag = |n: i64| {
+        let (mut rest, mut out) = (((n << 1) ^ (n >> 63)).cast_unsigned(), Vec::new());
+        while rest > 0x7f {
+            out.push((rest & 0x7f) as u8 | 0x80);
+            rest >>= 7;
+        }
+        out.push(rest as u8);
+        out
+    };
+    let text = |text: &str| [zigzag(text.len() as i64), text.as_bytes().to_vec()].concat();
+    let bytes = |bytes: &[u8]| [zigzag(bytes.len() as i64), bytes.to_vec()].concat();
+    let uuid = r#"{"type": "string", "logicalType": "uuid"}"#;
+    let millis = r#"{"type": "int", "logicalType": "time-millis"}"#;
+    let micros = r#"{"type": "long", "logicalType": "time-micros"}"#;
+    let decimal = r#"{"type": "bytes", "logicalType": "decimal", "precision": 4, "scale": 2}"#;
+    for (ty, datum, want) in [
+        (uuid, text("b1c8a5e0-29ab-4f6c-9d67-0e6b4a3c2d1f"), Some("b1c8a5e0-29ab-4f6c-9d67-0e6b4a3c2d1f")),
+        (uuid, text("b1c8a5e029ab4f6c9d670e6b4a3c2d1f"), Some("b1c8a5e0-29ab-4f6c-9d67-0e6b4a3c2d1f")),
+        (uuid, text("b1c8a5e0-29ab-4f6c-9d67-0e6b4a3c2d1g"), None),
+        (uuid, text(""), None),
+        (millis, zigzag(86_399_999), Some("86399999")),
+        (millis, zigzag(86_400_000), None),
+        (millis, zigzag(-1), None),
+        (micros, zigzag(86_399_999_999), Some("86399999999")),
+        (micros, zigzag(86_400_000_000), None),
+        (decimal, bytes(&[0x27, 0x0f]), Some("99.99")),
+        (decimal, bytes(&[0x27, 0x10]), None),
+        (decimal, bytes(&[0xd8, 0xf0]), None),
+        (decimal, bytes(&[]), None),
+    ] {
+        let schema = format!(r#"{{"type": "record", "name": "E", "fields": [{{"name": "x", "type": {ty}}}]}}"#);
+        let event = EventSchema::parse(&schema).unwrap();
+        let mut compiler = Compiler::new(event.ty.clone(), "E".to_owned());
+        let expression = compiler.expression(&scalar(".x", false), &Type::of(Kind::Any), "x").unwrap();
+        let reader = compiler.finish().0.reader(&event.avro, &event.avro).unwrap();
+        let read = reader.read(&datum, &Bounds::default());
+        let read = read.ok().map(|frame| expression.text(&frame, &[]).unwrap().unwrap());
+        assert_eq!(read.as_deref(), want, "{ty} {datum:?}");
+        // Who does not read it is not concerned.
+        let nothing =
+            Compiler::new(event.ty.clone(), "E".to_owned()).finish().0.reader(&event.avro, &event.avro).unwrap();
+        assert!(nothing.read(&datum, &Bounds::default()).is_ok());
+    }
+}
+
 #[test]
 fn what_the_writer_does_not_know_has_its_default() {
     let writer =

@@ -32,7 +32,8 @@ const TYPES_MAX: usize = 10_000;
 /// The most digits of a decimal: what 128 bits hold.
 const DECIMAL_PRECISION_MAX: usize = 38;
 
-const MILLIS_OF_DAY: i64 = 24 * 60 * 60 * 1_000;
+/// The milliseconds of a day: a time of day is less.
+pub const MILLIS_OF_DAY: i64 = 24 * 60 * 60 * 1_000;
 
 /// The schema of an event's payload.
 #[derive(Debug, Clone)]

@@ -29,7 +29,7 @@ use serde_json::Value;
 
 use crate::avro::{EventSchema, Names};
 
-/// Most values that a datum may become, each record, list, map and leaf counted.
+/// Most values that a datum may become, each record, list, map and leaf counted; one that takes no bytes counts as 65.
 ///
 /// Avro's lists of values of no bytes make any number of them out of five bytes. 50,000 values are at most 8 MiB of
 /// JSON in memory, and far more than an event has.
@@ -334,10 +334,14 @@ mod tests {
             datum.put_long(0);
             assert_eq!(nulls.json_from_datum(&datum.out, VALUES_MAX), too_large);
         }
-        // Many small blocks add up as well: the event, its list and 99 items are 101.
+        // Many small blocks add up as well: the event and its list are two, and each of 99 items of no bytes is 65.
         let blocks = [[2; 99].as_slice(), &[0]].concat();
-        assert!(nulls.json_from_datum(&blocks, 101).is_ok());
-        assert!(matches!(nulls.json_from_datum(&blocks, 100), Err(DatumError::TooLarge { .. })));
+        assert!(nulls.json_from_datum(&blocks, 2 + 99 * 65).is_ok());
+        assert!(matches!(nulls.json_from_datum(&blocks, 1 + 99 * 65), Err(DatumError::TooLarge { .. })));
+        // An item that takes a byte is one.
+        let flags = one(r#"{"type": "array", "items": "boolean"}"#);
+        assert!(flags.json_from_datum(&[4, 0, 1, 0], 4).is_ok());
+        assert!(matches!(flags.json_from_datum(&[4, 0, 1, 0], 3), Err(DatumError::TooLarge { .. })));
     }
 
     fn avro_value(schema: &EventSchema, datum: &[u8]) -> Avro {

@@ -1,8 +1,10 @@
 //! Producers: what a source adapter hands over is mapped, validated and published.
 
+mod made;
 mod publisher;
 mod repeats;
 
+pub use made::Made;
 pub use publisher::{Publisher, StartError, schema_id};
 
 use serde_json::Value;

@@ -1,24 +1,20 @@
-//! Maps what one producer receives, and publishes it.
+//! Publishes what one producer makes of what it receives, and keeps what it cannot make anything of.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rdkafka::producer::FutureRecord;
-use serde_json::Value;
-use tieline_bus::{Bus, Producer, Publish, Source};
-use tieline_mapping::{Frame, RunError};
+use tieline_bus::{Bus, Producer};
 use tieline_schema::cloudevents::Attributes;
-use tieline_schema::wire::v0_header;
 
+use super::made::Made;
 use super::repeats::{Repeats, Seen};
 use super::{Accepted, Delivery, NotAccepted};
-use crate::consumer::BOUNDS;
 use crate::happening::{Happening, Happenings, What};
 use crate::kafka::{EventProducer, PublishError, state_topic};
 use crate::registry::{RegistryClient, RegistryError};
 use crate::state::UnmappedBody;
 use crate::telemetry::Metrics;
-use crate::trace;
 
 /// How long a start waits before it asks a registry again that could not be asked.
 const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
@@ -73,14 +69,6 @@ pub async fn schema_id(registry: &RegistryClient, event: &tieline_bus::Event) ->
     }
 }
 
-/// An event, made of a body.
-struct Made<'a> {
-    rule: &'a Publish,
-    attributes: Attributes,
-    key: String,
-    value: Vec<u8>,
-}
-
 impl Publisher {
     /// Looks up the schemas that the producer writes.
     ///
@@ -114,7 +102,7 @@ impl Publisher {
     }
 
     async fn take(&self, delivery: &Delivery) -> Result<Accepted, NotAccepted> {
-        let made = match self.make(delivery) {
+        let made = match Made::of(&self.producer, &self.schemas, delivery) {
             Ok(Some(made)) => made,
             Ok(None) => {
                 self.metrics.count_published(&self.producer.name, "ignored");
@@ -132,70 +120,6 @@ impl Publisher {
             Err(refused @ PublishError::Refused { .. }) => self.bury(delivery, refused.to_string()).await,
             Err(error @ PublishError::NotAcknowledged { .. }) => Err(self.not_accepted(&error)),
         }
-    }
-
-    /// The event that the first rule makes of a body whose `when` holds; `None` where no rule takes it.
-    fn make(&self, delivery: &Delivery) -> Result<Option<Made<'_>>, String> {
-        let Source::Webhook(webhook) = &self.producer.source;
-        let violations = webhook.contract.violations(&delivery.json);
-        if !violations.is_empty() {
-            let places: Vec<String> = violations
-                .iter()
-                // The pointer to the whole body is empty.
-                .map(|v| format!("{} {}", if v.pointer.is_empty() { "it" } else { &v.pointer }, v.message))
-                .collect();
-            return Err(format!("the body breaks its contract: {}", places.join("; ")));
-        }
-        let frame = self.producer.layout.read_json(&delivery.json, &BOUNDS).map_err(|e| e.to_string())?;
-        let headers: Value = delivery
-            .headers
-            .iter()
-            .map(|(k, v)| (k.clone(), Value::String(v.clone())))
-            .collect::<serde_json::Map<_, _>>()
-            .into();
-        let names = [("header", &headers)];
-        for rule in &self.producer.publish {
-            let takes = match &rule.when {
-                Some(when) => when.holds(&frame, &names).map_err(|e| format!("when: {e}"))?,
-                None => true,
-            };
-            if takes {
-                return self.make_by(rule, &frame, &names, delivery).map(Some);
-            }
-        }
-        Ok(None)
-    }
-
-    fn make_by<'a>(
-        &self,
-        rule: &'a Publish,
-        frame: &Frame<'_>,
-        names: &[(&str, &Value)],
-        delivery: &Delivery,
-    ) -> Result<Made<'a>, String> {
-        let told = |what: &str, e: RunError| format!("{what}: {e}");
-        let id = rule.id.text(frame, names).map_err(|e| told("id", e))?.ok_or("id: is null")?;
-        let key = rule.key.text(frame, names).map_err(|e| told("key", e))?.ok_or("key: is null")?;
-        let time_ms = match &rule.time {
-            Some(time) => time.timestamp_ms(frame, names).map_err(|e| told("time", e))?,
-            None => None,
-        };
-        let schema = *self.schemas.get(&rule.event.name).ok_or("the schema's id is not known")?;
-        let mut value = v0_header(schema).to_vec();
-        rule.payload.write(frame, names, &BOUNDS, &mut value).map_err(|e| told("payload", e))?;
-        let attributes = Attributes {
-            id,
-            source: self.producer.event_source.clone(),
-            ty: rule.event.name.clone(),
-            time_ms: Some(time_ms.unwrap_or(delivery.received_ms)),
-            subject: Some(key.clone()),
-            causation_id: None,
-            traceparent: Some(trace::child_of(delivery.traceparent.as_deref())),
-            tracestate: None,
-        };
-        // What breaks CloudEvents would be a dead letter of every consumer; here it is one, where it can be mended.
-        attributes.check().map_err(|e| e.to_string())?;
-        Ok(Made { rule, attributes, key, value })
     }
 
     /// Keeps a body that cannot become an event.

@@ -14,6 +14,9 @@ use super::{DatumError, Path, instant};
 use crate::avro::Names;
 use crate::decimal;
 
+/// A value that takes no bytes counts as this many more: the datum does not bound how many there are.
+const EMPTY_VALUE_COST: usize = 64;
+
 /// Reads one datum.
 pub(super) struct Decoder<'s, 'd> {
     names: Names<'s>,
@@ -38,7 +41,21 @@ impl<'s, 'd> Decoder<'s, 'd> {
     }
 
     fn read(&mut self, schema: &'s Schema) -> Result<Value, DatumError> {
-        self.values_left = self.values_left.checked_sub(1).ok_or_else(|| self.too_large())?;
+        let before = self.rest.len();
+        self.spend(1)?;
+        let value = self.read_value(schema)?;
+        if self.rest.len() == before {
+            self.spend(EMPTY_VALUE_COST)?;
+        }
+        Ok(value)
+    }
+
+    fn spend(&mut self, values: usize) -> Result<(), DatumError> {
+        self.values_left = self.values_left.checked_sub(values).ok_or_else(|| self.too_large())?;
+        Ok(())
+    }
+
+    fn read_value(&mut self, schema: &'s Schema) -> Result<Value, DatumError> {
         Ok(match schema {
             Schema::Null => Value::Null,
             Schema::Boolean => self.boolean()?,
@@ -70,8 +87,7 @@ impl<'s, 'd> Decoder<'s, 'd> {
             Schema::Ref { .. } => {
                 let defined = self.names.resolve(schema);
                 let defined = defined.ok_or_else(|| self.misfit("refers to a name that the schema does not define"))?;
-                self.values_left += 1; // the reference itself is no value
-                self.read(defined)?
+                self.read_value(defined)? // the reference itself is no value
             }
         })
     }
@@ -118,8 +134,7 @@ impl<'s, 'd> Decoder<'s, 'd> {
         let index = self.long()?;
         let branch = usize::try_from(index).ok().and_then(|index| union.variants().get(index));
         let branch = branch.ok_or_else(|| self.misfit(format!("is branch {index} of {}", union.variants().len())))?;
-        self.values_left += 1; // a union and its branch are one value
-        self.read(branch)
+        self.read_value(branch) // a union and its branch are one value
     }
 
     fn list(&mut self, schema: &'s ArraySchema) -> Result<Value, DatumError> {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::instant::Unit;
 use super::{FitError, Path, instant};
-use crate::avro::Names;
+use crate::avro::{MILLIS_OF_DAY, Names};
 use crate::decimal;
 
 /// Writes one datum.
@@ -36,9 +36,10 @@ impl<'s> Encoder<'s> {
             Schema::Null if value.is_null() => {}
             Schema::Null => return Err(self.expected("null", value)),
             Schema::Boolean => self.write_boolean(value)?,
-            Schema::Int | Schema::TimeMillis => self.write_int(value)?,
+            Schema::Int => self.write_int(value)?,
+            Schema::TimeMillis => self.write_time_of_day(MILLIS_OF_DAY, value)?,
+            Schema::TimeMicros => self.write_time_of_day(MILLIS_OF_DAY * 1_000, value)?,
             Schema::Long
-            | Schema::TimeMicros
             | Schema::TimestampNanos
             | Schema::LocalTimestampMillis
             | Schema::LocalTimestampMicros
@@ -85,6 +86,14 @@ impl<'s> Encoder<'s> {
         let int = value.as_i64().and_then(|long| i32::try_from(long).ok());
         let int = int.ok_or_else(|| self.expected("an integer of 32 bits", value))?;
         self.put_long(int.into());
+        Ok(())
+    }
+
+    /// A time of day, in parts of this many.
+    fn write_time_of_day(&mut self, parts: i64, value: &Value) -> Result<(), FitError> {
+        let at = value.as_i64().filter(|at| (0..parts).contains(at));
+        let at = at.ok_or_else(|| self.expected(&format!("a time of day, 0 to {}", parts - 1), value))?;
+        self.put_long(at);
         Ok(())
     }
 

@@ -10,7 +10,8 @@ const CREDENTIALS: [&str; 8] =
     ["authorization", "cookie", "signature", "token", "secret", "password", "api-key", "apikey"];
 
 /// The headers that go on: names in lower case, the first value of each, where it is text.
-pub(crate) fn passed_on(headers: &HeaderMap, scheme: &Verify) -> Vec<(String, String)> {
+#[must_use]
+pub fn passed_on(headers: &HeaderMap, scheme: &Verify) -> Vec<(String, String)> {
     let signature = match scheme {
         Verify::StandardWebhooks { .. } => super::standard_webhooks::SIGNATURE,
         Verify::Hmac(declared) => &declared.header,

@@ -18,10 +18,13 @@ const JSON_VALUES_MAX: usize = 100_000;
 /// Why a body is not JSON that we take: what and where, by line and column, without any of its text.
 #[derive(Debug, thiserror::Error)]
 #[error("the body is not JSON that can be taken: {0}")]
-pub(crate) struct JsonError(#[from] serde_json::Error);
+pub struct JsonError(#[from] serde_json::Error);
 
 /// Parses a whole body.
-pub(crate) fn parse(body: &[u8]) -> Result<Value, JsonError> {
+///
+/// # Errors
+/// When it is not JSON, nested too deeply, or of too many values.
+pub fn parse(body: &[u8]) -> Result<Value, JsonError> {
     let left = Cell::new(JSON_VALUES_MAX);
     let mut deserializer = Deserializer::from_slice(body);
     let value = Bounded { depth: 0, left: &left }.deserialize(&mut deserializer)?;

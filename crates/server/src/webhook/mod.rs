@@ -8,7 +8,6 @@ mod body;
 mod headers;
 mod hmac;
 mod hook;
-mod json;
 mod metrics;
 mod refusal;
 mod routes;
@@ -16,9 +15,11 @@ mod sign;
 mod trace;
 mod verify;
 
+pub mod json;
 pub mod standard_webhooks;
 
 pub use accept::{Accept, Accepting};
+pub use headers::passed_on;
 pub use hook::{Endpoint, Hook};
 pub use routes::{WebhooksError, router, webhooks};
 pub use sign::sign;
