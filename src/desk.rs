@@ -1,5 +1,6 @@
 //! What the commands of the person on call have in common: the bus, its Kafka and registry, and who they are.
 
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tieline_runtime::registry::RegistryClient;
 use tieline_runtime::state::{Act, Command};
 use uuid::Uuid;
 
+use crate::dev::{Addresses, BrokerKind, DevEnvironment};
 use crate::environment::{ProcessEnvironment, WithoutSecrets};
 use crate::failure::Failure;
 use crate::{load, log};
@@ -39,14 +41,24 @@ pub struct Because {
 }
 
 impl Desk {
-    /// Reads the bus. The secrets of its systems are not needed.
+    /// Reads the bus: the one that a `tieline dev` runs in this directory now, else as `tieline.yaml` says. The secrets of its
+    /// systems are not needed.
     ///
     /// # Errors
     /// When it has problems.
     pub fn open(dir: &Path) -> Result<Self, Failure> {
         log::start("warn");
-        let bus = load::bus(dir, &WithoutSecrets(ProcessEnvironment::new()))?;
-        let connection = Connection { kafka: bus.kafka.clone(), embedded: false };
+        let (bus, embedded) = match Addresses::of_running(dir) {
+            Some(dev) => {
+                // Said aloud: `tieline.yaml` names another Kafka, which somebody may have meant.
+                say_which(&format!("of the bus that `tieline dev` runs here, at {}", dev.brokers));
+                let mut bus = load::bus(dir, &DevEnvironment::default())?;
+                dev.settle(&mut bus);
+                (bus, dev.broker == BrokerKind::Embedded)
+            }
+            None => (load::bus(dir, &WithoutSecrets(ProcessEnvironment::new()))?, false),
+        };
+        let connection = Connection { kafka: bus.kafka.clone(), embedded };
         let registry = RegistryClient::new(&bus.registry)?;
         Ok(Self { bus: Arc::new(bus), connection, registry })
     }
@@ -98,6 +110,11 @@ impl Desk {
         order(&EventProducer::new(&self.connection)?, &self.bus.name, &command).await?;
         Ok(command)
     }
+}
+
+/// Tells a person beside the answer, which may be read by a program.
+fn say_which(what: &str) {
+    let _ = writeln!(std::io::stderr(), "{what}");
 }
 
 /// `user@host` of this shell; where nobody has named the user (a container), the number.

@@ -1,6 +1,7 @@
 //! `tieline dev`: the whole bus on one machine. A broker, a registry, stand-ins for the systems, and all producers and
 //! consumers in one process; what happens is told as it happens.
 
+mod addresses;
 mod demo;
 mod environment;
 mod place;
@@ -23,7 +24,8 @@ use tieline_sandbox::systems::Systems;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use self::environment::DevEnvironment;
+pub use self::addresses::{Addresses, BrokerKind};
+pub use self::environment::DevEnvironment;
 use self::place::Place;
 use self::timeline::Timeline;
 use crate::failure::{Failure, print};
@@ -62,18 +64,6 @@ struct Running {
     timeline: Timeline,
 }
 
-/// Where things listen.
-#[derive(Debug, Clone, serde::Serialize)]
-struct Addresses {
-    brokers: String,
-    registry: String,
-    webhooks: String,
-    admin: String,
-    /// Signs a body as a system would, and sends it to a producer's webhook: `POST /send/PRODUCER`.
-    senders: String,
-    systems: BTreeMap<String, String>,
-}
-
 /// Runs the bus until it is told to stop.
 ///
 /// # Errors
@@ -93,7 +83,7 @@ pub async fn run(dir: &Path, options: &Options) -> Result<(), Failure> {
     print(&format!("tieline dev: bus `{}`\n", bus.name));
     let place = Place::start(&bus, options).await?;
     place.settle(&mut bus);
-    let connection = Connection { kafka: bus.kafka.clone(), embedded: place.is_embedded() };
+    let connection = Connection { kafka: bus.kafka.clone(), embedded: place.kind() == BrokerKind::Embedded };
     let wiring = wiring::wire(bus, connection)?;
     apply(&wiring.bus, &wiring.connection, &wiring.registry, &Accepted::default()).await?;
     run_services(dir, options, place, wiring, systems, stop).await
@@ -114,6 +104,7 @@ async fn run_services(
         None => local_port().await?,
     };
     let addresses = Addresses {
+        broker: place.kind(),
         brokers: wiring.bus.kafka.brokers.clone(),
         registry: wiring.bus.registry.url.clone(),
         webhooks: url(&webhooks)?,
@@ -121,7 +112,7 @@ async fn run_services(
         senders: url(&senders)?,
         systems: systems.names().filter_map(|n| Some((n.to_owned(), systems.base_url(n)?))).collect(),
     };
-    place::write_addresses(dir, &addresses)?;
+    let _told = addresses.write(dir)?;
     let bodies = place::write_bodies(dir, &wiring.bus)?;
     print(&place.banner(&wiring.bus));
     print(&timeline::addresses(&addresses));

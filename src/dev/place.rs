@@ -5,14 +5,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use tieline_bus::{Bus, Credential};
+use tieline_bus::Bus;
 use tieline_runtime::apply::topics;
 use tieline_runtime::kafka::group_of;
 use tieline_sandbox::broker::embedded::{Embedded, Reading, Watch};
 use tieline_sandbox::broker::kafka::{Kafka, Options as KafkaOptions};
 use tieline_sandbox::registry::Registry;
 
-use super::{Addresses, Options};
+use super::Options;
+use super::addresses::{BrokerKind, settle};
 use crate::counted::counted;
 use crate::failure::Failure;
 
@@ -54,17 +55,16 @@ impl Place {
 
     /// Points a bus here, whatever its `tieline.yaml` says.
     pub fn settle(&self, bus: &mut Bus) {
-        bus.kafka.brokers = self.brokers().to_owned();
-        bus.registry.url = self.registry.url();
-        bus.registry.credential = Credential::None;
-        if !matches!(self.broker, Broker::Given(_)) {
-            bus.kafka.settings.clear();
-            bus.kafka.replication = 1;
-        }
+        settle(bus, self.kind(), self.brokers(), &self.registry.url());
     }
 
-    pub fn is_embedded(&self) -> bool {
-        matches!(self.broker, Broker::Embedded { .. })
+    /// Of which kind the broker is.
+    pub fn kind(&self) -> BrokerKind {
+        match self.broker {
+            Broker::Embedded { .. } => BrokerKind::Embedded,
+            Broker::Kafka(_) => BrokerKind::Kafka,
+            Broker::Given(_) => BrokerKind::Given,
+        }
     }
 
     fn brokers(&self) -> &str {
@@ -113,18 +113,6 @@ fn embedded(bus: &Bus) -> Result<Broker, Failure> {
 async fn real_kafka() -> anyhow::Result<Kafka> {
     let started = tokio::task::spawn_blocking(|| Kafka::start(KafkaOptions::one_node())).await;
     Ok(started.context("the start of Kafka was aborted")??)
-}
-
-/// Writes where things are, so that a second shell finds them.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write_addresses(dir: &Path, addresses: &Addresses) -> anyhow::Result<()> {
-    let folder = dir.join(".tieline");
-    let file = folder.join("dev.json");
-    std::fs::create_dir_all(&folder)
-        .and_then(|()| std::fs::write(&file, format!("{}\n", serde_json::to_string_pretty(addresses)?)))
-        .with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// Writes a body to try each producer with, that of its first case that ends in an event, and says where. A producer without

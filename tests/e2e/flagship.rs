@@ -103,7 +103,7 @@ fn tried(systems: &Systems, name: &str) -> usize {
 }
 
 /// The definitions alone, so that logs and secrets lie beside them and not in the repository.
-fn copy_of_the_bus(root: &Path) -> tempfile::TempDir {
+pub fn copy_of_the_bus(root: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     std::fs::copy(root.join("tieline.yaml"), copy.path().join("tieline.yaml")).unwrap();
     for folder in ["systems", "schemas", "producers", "consumers"] {

@@ -26,6 +26,7 @@ mod parking;
 mod poison;
 mod process;
 mod reading;
+mod second_shell;
 mod size;
 mod stall;
 #[path = "../../src/dev/stand_ins.rs"]
