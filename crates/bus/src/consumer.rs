@@ -105,6 +105,8 @@ pub struct Deliver {
     pub order: Order,
     /// Most calls under way in one replica.
     pub in_flight: u32,
+    /// Whether fewer are where the system seems to have too many.
+    pub concurrency: Concurrency,
     /// How long a failing record is tried before it is set aside.
     pub patience: Duration,
     /// How long a parked record waits before each attempt; the last one is for all that follow.
@@ -126,6 +128,15 @@ pub enum Order {
     Partition,
     /// Nothing for nothing.
     None,
+}
+
+/// How many of the calls that may be under way are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concurrency {
+    /// As many as the system bears.
+    Adaptive,
+    /// All of them.
+    Fixed,
 }
 
 /// What becomes of a key behind its dead letter.

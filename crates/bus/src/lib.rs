@@ -23,8 +23,8 @@ mod variables;
 
 pub use cases::{CaseRun, CasesReport, run_cases};
 pub use consumer::{
-    Batch, Call, Consumer, Deliver, Emit, FollowUp, ItemMeans, ItemOutcome, LookUp, OnDeadLetter, Order, Outcomes,
-    Reading, Start, Tombstone,
+    Batch, Call, Concurrency, Consumer, Deliver, Emit, FollowUp, ItemMeans, ItemOutcome, LookUp, OnDeadLetter, Order,
+    Outcomes, Reading, Start, Tombstone,
 };
 pub use environment::Environment;
 pub use event::Event;

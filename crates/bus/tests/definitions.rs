@@ -9,8 +9,8 @@ use std::time::Duration;
 use support::Edit::Replace;
 use support::{Copy, Edit, Known};
 use tieline_bus::{
-    Bus, ClientAuth, Conflict, Credential, Deliver, Environment, KeyHeader, Meaning, Means, OnDeadLetter, Order, Start,
-    Stores,
+    Bus, ClientAuth, Concurrency, Conflict, Credential, Deliver, Environment, KeyHeader, Meaning, Means, OnDeadLetter,
+    Order, Start, Stores,
 };
 
 const CONSUMER: &str = "consumers/erp-project/consumer.yaml";
@@ -22,6 +22,7 @@ fn what_is_not_declared_has_its_default() {
     let expect = Deliver {
         order: Order::Key,
         in_flight: 64,
+        concurrency: Concurrency::Adaptive,
         patience: Duration::from_secs(30),
         park_schedule: [60, 300, 1_800, 7_200, 21_600].map(Duration::from_secs).to_vec(),
         give_up_after: Duration::from_secs(72 * 3600),

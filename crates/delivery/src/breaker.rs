@@ -2,8 +2,8 @@
 //! over.
 //!
 //! It opens when most of the last outcomes were failures, when a credential or an address is wrong, and when a flood of
-//! refusals shows that the mapping is at fault rather than the records. The first call that works closes it, and from then
-//! on the number of calls under way climbs with each one that works (slow start, as in RFC 5681 §3.1) instead of jumping.
+//! refusals shows that the mapping is at fault rather than the records. The first call that works closes it; from then on the
+//! number of calls under way climbs instead of jumping (`concurrency`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -41,8 +41,6 @@ pub(crate) struct Breaker {
     open: Option<Open>,
     /// When it was closed last.
     closed_at: Time,
-    /// Calls that may be under way, while that climbs.
-    allowed: usize,
 }
 
 /// An outage.
@@ -74,7 +72,6 @@ impl Breaker {
             refused_at_first: 0,
             open: None,
             closed_at: now,
-            allowed: usize::MAX,
         }
     }
 
@@ -98,18 +95,9 @@ impl Breaker {
         self.closed_at
     }
 
-    /// How many calls may be under way now.
-    pub(crate) fn allowed(&self, now: Time, in_flight_max: usize) -> usize {
-        match &self.open {
-            Some(open) => usize::from(now >= open.probe_at),
-            None => self.allowed.min(in_flight_max),
-        }
-    }
-
     /// An effect was confirmed. True if an outage is over by it, or it shows whose fault earlier refusals were.
     pub(crate) fn worked(&mut self, now: Time) -> bool {
         let kept = !std::mem::replace(&mut self.worked_ever, true) && self.refused_at_first > 0;
-        self.allowed = self.allowed.saturating_add(1);
         push(&mut self.outcomes, OUTCOMES, true);
         push(&mut self.refusals, ANSWERS, false);
         self.close(now) || kept
@@ -163,7 +151,6 @@ impl Breaker {
         self.refusals.clear();
         self.refused_at_first = 0;
         self.closed_at = now;
-        self.allowed = 1;
         true
     }
 }
@@ -205,19 +192,11 @@ mod tests {
     }
 
     #[test]
-    fn one_call_at_a_time_finds_out_and_then_their_number_climbs() {
+    fn a_call_that_works_ends_an_outage() {
         let mut breaker = Breaker::new(at(0));
-        assert_eq!(breaker.allowed(at(0), 64), 64);
         breaker.open(at(1), reason(), at(3));
-        assert_eq!((breaker.allowed(at(2), 64), breaker.allowed(at(3), 64)), (0, 1));
-        assert!(breaker.worked(at(3)));
-        let climb: Vec<usize> = (0..4)
-            .map(|_| {
-                breaker.worked(at(3));
-                breaker.allowed(at(3), 4)
-            })
-            .collect();
-        assert_eq!(climb, [2, 3, 4, 4]);
+        assert!(breaker.outage().is_some() && breaker.worked(at(3)));
+        assert!(breaker.outage().is_none() && !breaker.worked(at(4)));
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(crate) struct Entry<R> {
     pub(crate) mapped_otherwise: bool,
     /// The shell has a request for it.
     pub(crate) has_request: bool,
+    /// When it was sent last.
+    pub(crate) sent_at: Time,
     /// How many calls had been applied in all when the attempt that is under way began.
     pub(crate) applied_at_start: u64,
     /// It was prepared at least once, and may end from now on.
@@ -108,6 +110,7 @@ impl<R> Entry<R> {
             maybe_applied,
             mapped_otherwise: false,
             has_request: false,
+            sent_at: Time::default(),
             applied_at_start: 0,
             begun: false,
             failing: None,

@@ -187,6 +187,9 @@ pub struct Settings {
     pub on_dead_letter: OnDeadLetter,
     /// Most calls under way. As many records again are prepared ahead at most.
     pub in_flight_max: usize,
+    /// Fewer are under way where the system seems to have more than it can do: it fails more of them than it did, or takes
+    /// far longer.
+    pub adapts: bool,
     /// Most calls that may come again after a crash: those under way, and those that are done and not covered by a durable
     /// commit. Nothing more is sent meanwhile. At least `in_flight_max` and one.
     pub repeats_max: usize,

@@ -4,11 +4,12 @@
 //! Through the files, as a record goes: [`Machine`] takes it in; `assign` meets it in its partition (`partition`,
 //! `frontier`, `window`) and puts it into its `lane`; `schedule` says when it is prepared and sent (`turns`); `settle` takes
 //! the answer, and tries again (`retry`), parks it (`parking`, `park`) or ends it; `breaker` tells an outage from a record that
-//! fails; `commit` makes it all durable (`together`, `metadata`).
+//! fails, `concurrency` how many calls the system bears; `commit` makes it all durable (`together`, `metadata`).
 
 mod assign;
 mod breaker;
 mod commit;
+mod concurrency;
 mod entry;
 mod frontier;
 mod input;

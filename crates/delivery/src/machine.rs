@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use crate::breaker::Breaker;
 use crate::commit::Commits;
+use crate::concurrency::Concurrency;
 use crate::partition::Assigned;
 use crate::retry::Backoff;
 use crate::turns::Turns;
@@ -27,6 +28,7 @@ use crate::{Input, Key, Output, ParkedState, Partition, RecordId, Settings, Time
 ///     order: Order::Key,
 ///     on_dead_letter: OnDeadLetter::Hold,
 ///     in_flight_max: 64,
+///     adapts: true,
 ///     repeats_max: 256,
 ///     window_records_max: 10_000,
 ///     window_bytes_max: 64 << 20,
@@ -111,6 +113,7 @@ pub struct Machine<R> {
     /// As many records are parked as may be.
     pub(crate) park_full: bool,
     pub(crate) breaker: Breaker,
+    pub(crate) concurrency: Concurrency,
     /// What was paused by order of somebody: all, and by which order; keys.
     pub(crate) paused_by: Option<String>,
     pub(crate) paused_keys: BTreeSet<Key>,
@@ -156,6 +159,7 @@ impl<R: Clone> Machine<R> {
             recalls: BTreeSet::new(),
             park_full: false,
             breaker: Breaker::new(now),
+            concurrency: Concurrency::new(settings.in_flight_max, settings.adapts, now),
             paused_by: None,
             paused_keys: BTreeSet::new(),
             applied_total: 0,

@@ -165,7 +165,7 @@ impl<R: Clone> Machine<R> {
     /// When the next parked record may come up: live work goes before it.
     pub(crate) fn recall_at(&self) -> Option<Time> {
         let (at, _) = self.recalls.first().filter(|_| self.paused_by.is_none())?;
-        let allowed = self.settings.in_flight_max.div_ceil(RECALLED_PART);
+        let allowed = self.concurrency.limit().div_ceil(RECALLED_PART);
         if self.recalled >= allowed.max(1) || self.window.is_full() {
             return None;
         }

@@ -185,6 +185,7 @@ impl<R: Clone> Machine<R> {
         let id = assigned.id(offset);
         let entry = assigned.entries.get_mut(&offset)?;
         entry.stage = Stage::InFlight;
+        entry.sent_at = self.now;
         entry.applied_at_start = self.applied_total;
         assigned.in_flight += 1;
         self.in_flight += 1;
@@ -236,9 +237,12 @@ impl<R: Clone> Machine<R> {
         self.settings.repeats_max.max(self.in_flight_max() + 1)
     }
 
-    /// How many calls may be under way now: less while an outage is found out about, and after it.
-    fn allowed(&self) -> usize {
-        if self.paused_by.is_some() { 0 } else { self.breaker.allowed(self.now, self.in_flight_max()) }
+    /// How many calls may be under way now: as the system bears it; in an outage one, when it is time to find out.
+    pub(crate) fn allowed(&self) -> usize {
+        if self.paused_by.is_some() {
+            return 0;
+        }
+        self.breaker.outage().map_or(self.concurrency.limit(), |open| usize::from(self.now >= open.probe_at))
     }
 
     fn in_flight_max(&self) -> usize {

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use crate::breaker::{PROBE_EVERY_MAX, Refusal};
+use crate::concurrency::Ended;
 use crate::entry::{Entry, Failing, Stage, StuckBy};
 use crate::lane::LaneId;
 use crate::machine::Machine;
@@ -96,6 +97,10 @@ impl<R: Clone> Machine<R> {
             return;
         };
         entry.stage = Stage::Resting;
+        let (sent_at, ended, outage) = (entry.sent_at, Ended::of(&answer), self.breaker.outage().is_some());
+        if !outage {
+            self.concurrency.ended(self.now, sent_at, self.in_flight, ended);
+        }
         assigned.in_flight -= 1;
         self.in_flight -= 1;
         self.note_turns(id.partition);
@@ -133,6 +138,9 @@ impl<R: Clone> Machine<R> {
                 self.fail(id, Failure::Transient, reason, log);
             }
             Answer::Credential(reason) | Answer::Misconfigured(reason) => self.fail(id, Failure::Outage, reason, log),
+        }
+        if outage && self.breaker.outage().is_none() {
+            self.concurrency.begin_again(self.now);
         }
         self.close_if_quiet(id.partition);
     }

@@ -17,6 +17,8 @@ pub struct Load {
     pub keys_waiting: usize,
     /// Calls under way.
     pub in_flight: usize,
+    /// Calls that may be under way now.
+    pub allowed: usize,
     /// Records that the shell prepares.
     pub preparing: usize,
     /// Records with a request that waits for its turn.
@@ -92,7 +94,7 @@ pub struct Stuck {
     pub retry_at: Time,
 }
 
-impl<R> Machine<R> {
+impl<R: Clone> Machine<R> {
     /// How much is under way.
     #[must_use]
     pub fn load(&self) -> Load {
@@ -101,6 +103,7 @@ impl<R> Machine<R> {
             keys,
             keys_waiting: keys.saturating_sub(self.in_flight),
             in_flight: self.in_flight,
+            allowed: self.allowed(),
             preparing: self.preparing,
             prepared: self.prepared,
             resting: self.timers.len(),

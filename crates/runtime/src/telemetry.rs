@@ -24,6 +24,7 @@ pub struct Metrics {
     lag_seconds: IntGaugeVec,
     keys_waiting: IntGaugeVec,
     in_flight: IntGaugeVec,
+    in_flight_allowed: IntGaugeVec,
     buffered_records: IntGaugeVec,
     stuck: IntGaugeVec,
     parked_records: IntGaugeVec,
@@ -158,6 +159,8 @@ pub struct ConsumerMetrics {
     pub keys_waiting: IntGauge,
     /// Calls under way.
     pub in_flight: IntGauge,
+    /// Calls that may be under way.
+    pub in_flight_allowed: IntGauge,
     /// Records kept in memory.
     pub buffered_records: IntGauge,
     /// Records that fail for longer than they should, and are not parked.
@@ -211,6 +214,11 @@ impl Metrics {
                 &by_consumer,
             )?,
             in_flight: gauge("tieline_in_flight", "Calls under way.", &by_consumer)?,
+            in_flight_allowed: gauge(
+                "tieline_in_flight_allowed",
+                "Calls that may be under way: as many as the system bears.",
+                &by_consumer,
+            )?,
             buffered_records: gauge("tieline_buffered_records", "Records kept in memory.", &by_consumer)?,
             stuck: gauge("tieline_stuck_records", "Records that fail for longer than they should.", &by_consumer)?,
             parked_records: gauge("tieline_parked_records", "Records that are parked.", &by_consumer)?,
@@ -242,6 +250,7 @@ impl Metrics {
             &self.lag_seconds,
             &self.keys_waiting,
             &self.in_flight,
+            &self.in_flight_allowed,
             &self.buffered_records,
             &self.stuck,
             &self.parked_records,
@@ -275,6 +284,7 @@ impl Metrics {
             lag_seconds: self.lag_seconds.with_label_values(&[name]),
             keys_waiting: self.keys_waiting.with_label_values(&[name]),
             in_flight: self.in_flight.with_label_values(&[name]),
+            in_flight_allowed: self.in_flight_allowed.with_label_values(&[name]),
             buffered_records: self.buffered_records.with_label_values(&[name]),
             stuck: self.stuck.with_label_values(&[name]),
             paused_partitions: self.paused_partitions.with_label_values(&[name]),

@@ -9,7 +9,7 @@ use tieline_mapping::yaml::{Node, NodeValue};
 use tieline_schema::contract::Operation;
 
 use super::batch::DeclaredBatch;
-use super::{Consumer, Deliver, OnDeadLetter, Order, Start};
+use super::{Concurrency, Consumer, Deliver, OnDeadLetter, Order, Start};
 use crate::fields::Fields;
 use crate::folder::DefinitionFile;
 use crate::known::{self, Everything};
@@ -221,6 +221,7 @@ impl Default for Deliver {
         Self {
             order: Order::Key,
             in_flight: 64,
+            concurrency: Concurrency::Adaptive,
             patience: Duration::from_secs(30),
             park_schedule: [60, 5 * 60, 30 * 60, 2 * 3600, 6 * 3600].map(Duration::from_secs).to_vec(),
             give_up_after: Duration::from_secs(72 * 3600),
@@ -238,6 +239,7 @@ impl Deliver {
         let deliver = Self {
             order: fields.optional("order", choice(Order::WORDS)).unwrap_or(default.order),
             in_flight: fields.optional("in_flight", whole(1..=4_096)).unwrap_or(default.in_flight),
+            concurrency: fields.optional("concurrency", choice(Concurrency::WORDS)).unwrap_or(default.concurrency),
             patience: fields.optional("patience", duration("0s"..="1h")).unwrap_or(default.patience),
             park_schedule: fields
                 .optional("park_schedule", list(duration("100ms"..="1d")))
@@ -269,6 +271,10 @@ impl Deliver {
 impl Order {
     const WORDS: &'static [(&'static str, Self)] =
         &[("key", Self::Key), ("partition", Self::Partition), ("none", Self::None)];
+}
+
+impl Concurrency {
+    const WORDS: &'static [(&'static str, Self)] = &[("adaptive", Self::Adaptive), ("fixed", Self::Fixed)];
 }
 
 impl OnDeadLetter {

@@ -55,6 +55,7 @@ pub fn settings() -> Settings {
         order: Order::Key,
         on_dead_letter: OnDeadLetter::Continue,
         in_flight_max: 16,
+        adapts: true,
         repeats_max: usize::MAX,
         window_records_max: 1_000,
         window_bytes_max: 1 << 20,

@@ -4,6 +4,7 @@
 mod answers;
 mod bench;
 mod commits;
+mod concurrency;
 mod found;
 mod leaving;
 mod limits;

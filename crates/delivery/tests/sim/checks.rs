@@ -26,7 +26,8 @@ impl World {
         }
         let load = shell.machine.load();
         let settings = &self.plan.settings;
-        assert!(load.in_flight <= settings.in_flight_max, "{} calls are under way", load.in_flight);
+        let most = load.allowed.min(settings.in_flight_max);
+        assert!(load.in_flight <= most, "{} calls are under way, and {most} may be", load.in_flight);
         let alone = load.in_flight == 1 || shell.machine.outage().is_none();
         assert!(alone, "{} calls are under way, and it is an outage", load.in_flight);
         // What is not committed since commits of its partition are refused comes on top.
@@ -172,6 +173,9 @@ impl World {
         let (shell, settings) = (&self.processes[process], &self.plan.settings);
         let load = shell.machine.load();
         let most = settings.in_flight_max;
+        let stopped = shell.paused_all || shell.machine.outage().is_some();
+        let least = usize::from(!stopped);
+        assert!((least..=most).contains(&load.allowed), "{load:?}: not between {least} and {most} calls are allowed");
         // (What has a request that has to be sent again comes to those that are prepared.)
         assert!(load.preparing <= most, "{load:?}: more than {most} are prepared ahead");
         let full =

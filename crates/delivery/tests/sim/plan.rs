@@ -142,6 +142,7 @@ fn settings(dice: &mut Dice, seed: u64) -> Settings {
         on_dead_letter: [OnDeadLetter::Continue, OnDeadLetter::Hold, OnDeadLetter::Hold, OnDeadLetter::Supersede]
             [dice.index(4)],
         in_flight_max: dice.index(12) + 1,
+        adapts: !seed.is_multiple_of(4),
         repeats_max: dice.index(30) + 1,
         window_records_max: dice.index(60) + 4,
         window_bytes_max: 2_000,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tieline_bus::{Consumer, OnDeadLetter, Order};
+use tieline_bus::{Concurrency, Consumer, OnDeadLetter, Order};
 use tieline_delivery::Settings;
 
 /// Records of all partitions that may be fetched and not yet covered by a commit.
@@ -50,6 +50,7 @@ pub(super) fn settings(consumer: &Consumer) -> Settings {
             OnDeadLetter::Supersede => tieline_delivery::OnDeadLetter::Supersede,
         },
         in_flight_max: deliver.in_flight as usize,
+        adapts: adapts(consumer),
         repeats_max: REPEATS_MAX.max(deliver.in_flight as usize * REPEATS_PER_CALL),
         window_records_max: WINDOW_RECORDS_MAX,
         window_bytes_max: WINDOW_BYTES_MAX,
@@ -65,5 +66,14 @@ pub(super) fn settings(consumer: &Consumer) -> Settings {
         retry_after_max: RETRY_AFTER_MAX,
         fingerprint: consumer.fingerprint,
         seed: rand::random(),
+    }
+}
+
+/// Whether fewer calls are under way where the system seems to have too many. Where records go together, those of one call
+/// fail together, and fewer of them would make smaller calls, not fewer.
+fn adapts(consumer: &Consumer) -> bool {
+    match consumer.deliver.concurrency {
+        Concurrency::Adaptive => consumer.call.batch.is_none(),
+        Concurrency::Fixed => false,
     }
 }

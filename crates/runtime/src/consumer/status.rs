@@ -14,6 +14,8 @@ pub struct ConsumerStatus {
     pub partitions: Vec<PartitionStatus>,
     /// Calls under way.
     pub in_flight: usize,
+    /// Calls that may be under way now.
+    pub in_flight_allowed: usize,
     /// Keys with a record that waits.
     pub keys_waiting: usize,
     /// Records kept in memory.

@@ -14,6 +14,7 @@ impl Service {
         let status = self.look();
         self.tell_outage(status.outage.as_ref());
         self.metrics.in_flight.set(clamp(status.in_flight));
+        self.metrics.in_flight_allowed.set(clamp(status.in_flight_allowed));
         self.metrics.keys_waiting.set(clamp(status.keys_waiting));
         self.metrics.buffered_records.set(clamp(status.buffered_records));
         self.metrics.stuck.set(clamp(status.stuck.len()));
@@ -94,6 +95,7 @@ impl Service {
             joined: self.assignments.has_joined(),
             partitions: partitions.collect(),
             in_flight: load.in_flight,
+            in_flight_allowed: load.allowed,
             keys_waiting: load.keys_waiting,
             buffered_records: load.buffered_records,
             stuck: stuck.collect(),
