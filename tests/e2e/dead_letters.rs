@@ -261,6 +261,8 @@ async fn what_is_ordered_is_carried_out_and_where_tells_what_came_of_it() {
     let redriven = || desk.json(&["dead-letters", "list", "apply-item"])[0]["letter"]["redriven"].clone();
     eventually("it has died again", secs(60), || redriven() == 1).await;
 
+    let (_, out, _) = desk.run(&["where", "carried-7", "--attempts"]);
+    assert!(out.contains("you sent"), "the answers are shown: {out}"); // with the credential taken out
     let state = |event: &str| {
         let trails = desk.json(&["where", event]);
         (trails[0]["consumers"][0]["state"].clone(), trails[0]["consumers"][0]["why"].clone())

@@ -20,6 +20,7 @@ use crate::kafka::{
 };
 use crate::limits::{LIMITS_PARTITIONS, LIMITS_SETTINGS, limits_topic};
 use crate::registry::{RegistryClient, RegistryError};
+use crate::retention;
 use crate::state::control_topic;
 
 /// How long a broker may take for one request.
@@ -163,6 +164,13 @@ pub async fn apply(
     let mut changes = Changes::new();
     if !connection.embedded {
         make_topics(bus, connection, &mut changes).await?;
+        let admin: AdminClient<DefaultClientContext> =
+            admin_settings(connection)?.create().map_err(ConnectError::from)?;
+        retention::keep(bus, &admin, &mut changes).await.map_err(|error| ApplyError::Kafka {
+            brokers: connection.kafka.brokers.clone(),
+            what: "how long topics keep records".to_owned(),
+            error: Box::new(error),
+        })?;
     }
     register_schemas(bus, registry, &mut changes).await?;
     for consumer in bus.consumers.values() {

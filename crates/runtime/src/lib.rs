@@ -13,6 +13,7 @@ pub mod operate;
 pub mod orders;
 pub mod producer;
 pub mod registry;
+mod retention;
 pub mod state;
 pub mod system;
 pub mod telemetry;

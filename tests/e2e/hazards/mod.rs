@@ -23,6 +23,6 @@ use rdkafka::client::DefaultClientContext;
 
 use crate::cluster::kafka;
 
-fn admin() -> AdminClient<DefaultClientContext> {
+pub fn admin() -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", kafka().brokers()).create().expect("a client")
 }
