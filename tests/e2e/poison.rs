@@ -42,6 +42,9 @@ async fn a_record_that_can_never_be_delivered_is_kept_whole_and_keeps_nobody_wai
 
     let mut poison: BTreeMap<(i32, i64), Poison> = BTreeMap::new();
     let mut good = 0;
+    // The first record of a partition, and at the end the last of two. More refusals before anything was delivered would
+    // halt the consumer, as would a fifth of the last hundred.
+    at_the_edge(&load, &producer, &header, 0..1, &mut poison).await;
     for sequence in 0..40 {
         let (key, event, value) = record("poison", sequence, id, &schema);
         let (reason, value, event) = match sequence % 8 {
@@ -62,6 +65,8 @@ async fn a_record_that_can_never_be_delivered_is_kept_whole_and_keeps_nobody_wai
         let put = FutureRecord::to(&topic).key(key.as_bytes()).payload(value.as_slice()).headers(headers);
         poison.insert(producer.put(put).await.unwrap(), (reason, Some(value)));
     }
+
+    at_the_edge(&load, &producer, &header, 0..2, &mut poison).await;
 
     let replica = load.replica("a");
     load.drained(good, secs(60)).await;
@@ -87,7 +92,27 @@ async fn a_record_that_can_never_be_delivered_is_kept_whole_and_keeps_nobody_wai
     }
     // What the broker had is kept as it was, headers included.
     let with_headers = letters.values().filter(|l| !l["headers"].as_array().unwrap().is_empty()).count();
-    assert_eq!(with_headers, poison.len() - 5);
+    assert_eq!(with_headers, poison.len() - 5 - 3);
+    // Their consumer is through, also with what came last.
+    let ends = load.offsets("apply-item").ends();
+    let committed = load.committed("apply-item");
+    assert!(ends.iter().all(|(partition, end)| committed.get(partition) == end.as_ref()), "{committed:?} of {ends:?}");
+}
+
+/// Puts a record that nobody can read at the end of each of these partitions.
+async fn at_the_edge(
+    load: &Load,
+    producer: &EventProducer,
+    header: &[u8; 5],
+    partitions: std::ops::Range<i32>,
+    poison: &mut BTreeMap<(i32, i64), Poison>,
+) {
+    let topic = load.topic();
+    for partition in partitions {
+        let value = [&header[..], b"\xff"].concat();
+        let put = FutureRecord::to(&topic).key(b"item-edge".as_slice()).partition(partition).payload(value.as_slice());
+        poison.insert(producer.put(put).await.unwrap(), ("undecodable", Some(value)));
+    }
 }
 
 fn reader() -> BaseConsumer {

@@ -40,6 +40,9 @@ pub struct Size {
     pub brokers_a_round: u8,
     /// Hazard 12: times that each fault of the network is brought about.
     pub network_rounds: u32,
+    /// Hazard 13: records of 900 kB, and how long their system is down.
+    pub backlog_records: u64,
+    pub backlog_down: Duration,
     /// Hazard 21: stops.
     pub stops: u32,
     /// Hazard 22: records that the log cleaner works on.
@@ -62,6 +65,8 @@ const SHORT: Size = Size {
     broker_rounds: 1,
     brokers_a_round: 1,
     network_rounds: 1,
+    backlog_records: 500,
+    backlog_down: secs(8),
     stops: 10,
     compacted_records: 1_500,
 };
@@ -82,6 +87,8 @@ const WHOLE: Size = Size {
     broker_rounds: 2,
     brokers_a_round: 3,
     network_rounds: 5,
+    backlog_records: 2_000,
+    backlog_down: secs(60),
     stops: 100,
     compacted_records: 60_000,
 };

@@ -1,5 +1,6 @@
 //! What breaks buses like this one, each brought about on a real Kafka, as [the table](../../../docs/reliability.md) names it.
 
+mod backlog;
 mod brokers;
 mod compacted;
 mod gap;

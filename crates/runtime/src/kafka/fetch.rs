@@ -27,6 +27,10 @@ const CHANNEL_BATCHES: usize = 16;
 /// Most records handed over at once.
 const BATCH_RECORDS_MAX: usize = 256;
 
+/// No record is added to a batch that has this many bytes. 256 records of 4 KiB fit; of the largest that Kafka takes unasked
+/// (1 MiB), the channel holds 32 MiB at most.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
 /// How long one poll waits. It bounds how late a pause or a stop is seen.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -285,12 +289,17 @@ impl Poller {
 
     /// Waits for one record, then takes what is there already.
     fn poll_batch(&self) {
-        let mut batch = Vec::new();
+        let mut batch: Vec<Record> = Vec::new();
+        let mut bytes = 0;
         let mut wait = POLL;
         let mut end = None;
-        while batch.len() < BATCH_RECORDS_MAX && end.is_none() {
+        while batch.len() < BATCH_RECORDS_MAX && bytes < BATCH_BYTES_MAX && end.is_none() {
             match self.client.poll(wait) {
-                Some(Ok(message)) => batch.push(Record::detach(&self.topic, &message)),
+                Some(Ok(message)) => {
+                    let record = Record::detach(&self.topic, &message);
+                    bytes += record.size();
+                    batch.push(record);
+                }
                 Some(Err(error)) => end = self.judge(error),
                 None => break,
             }

@@ -19,6 +19,7 @@ use super::{Request, SystemClient, SystemClientError};
 use crate::telemetry::Metrics;
 
 mod drift;
+mod hostile;
 mod judging;
 mod look_ups;
 mod one_effect;
