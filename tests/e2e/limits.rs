@@ -153,6 +153,56 @@ async fn two_consumers_of_two_replicas_keep_one_limit_and_use_it_also_when_one_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_more_calls_are_under_way_than_may_be_also_when_a_replica_is_killed() {
+    let latency = Duration::from_millis(300);
+    let options = Options { latency, ..Options::default() };
+    let load = bus("in-flight-limit", options, "{ in_flight: 4 }").await;
+    let mut replicas = vec![replica(&load, "one"), replica(&load, "two")];
+    load.produce(1_000, secs(1)).await.unwrap();
+    eventually("both call", secs(60), || load.recorder.arrived() > 40).await;
+    tokio::time::sleep(secs(5)).await;
+    let killed = load.elapsed_of_recorder();
+    let divider = replicas.iter().position(divides).unwrap();
+    replicas.remove(1 - divider).kill();
+    // Its calls count until a lease and the deadline have passed: 2.05 s and 5.1 s.
+    tokio::time::sleep(secs(14)).await;
+    let end = load.elapsed_of_recorder();
+
+    let arrivals = load.recorder.arrivals();
+    // The server has each for its latency at least; who called has it for longer. So there is no delay to allow for.
+    let under_way = |from: &Arrival| arrivals.iter().filter(|a| a.at <= from.at && from.at < a.at + latency).count();
+    let most = arrivals.iter().map(under_way).max().unwrap();
+    let (before, after) = (between(&arrivals, killed - 4.0, killed), between(&arrivals, end - 5.0, end));
+    let (before, after) = (before as f64 / 4.0, after as f64 / 5.0);
+    let possible = 4.0 / latency.as_secs_f64();
+    println!(
+        "{most} under way at most; {before:.1}/s of {possible:.1} before the kill, {after:.1}/s from 9 s after it"
+    );
+    assert!(most <= 4, "{most} calls were under way at once");
+    assert!(before >= 0.7 * possible && after >= 0.7 * possible, "{before}/s, then {after}/s of {possible}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_share_a_limit_by_weight() {
+    let limits = "{ per_second: 60, burst: 5, weights: { note-item: 3 } }";
+    let load = bus("weighted-limit", Options::default(), limits).await;
+    let replicas = [replica(&load, "one"), replica(&load, "two")];
+    load.produce(2_000, secs(1)).await.unwrap();
+    let done = |consumer: &str| load.committed(consumer).values().sum::<i64>() as f64;
+    eventually("both are at work", secs(60), || done("apply-item") > 20.0 && done("note-item") > 20.0).await;
+    let before = (done("apply-item"), done("note-item"));
+    eventually("a while has passed", secs(60), || done("apply-item") + done("note-item") > before.0 + before.1 + 600.0)
+        .await;
+    let (applied, noted) = (done("apply-item") - before.0, done("note-item") - before.1);
+    println!(
+        "{noted} calls of the one with a weight of 3, {applied} of the other: {:.2} times as many",
+        noted / applied
+    );
+    assert!((2.4..3.8).contains(&(noted / applied)), "{noted} and {applied}");
+    drop(replicas);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_days_budget_survives_that_everything_is_killed() {
     // Where it is about noon now, so that no midnight comes in between.
     let hour = jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).hour();

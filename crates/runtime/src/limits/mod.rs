@@ -261,7 +261,8 @@ async fn drive(
     mut events: mpsc::Receiver<Event>,
     mut ends: mpsc::UnboundedReceiver<DeliveryFuture>,
 ) {
-    let limited = shared.systems.values().filter(|system| shared.gates[&system.name].is_limited());
+    let is_limited = |system: &str| shared.gates.get(system).is_some_and(|gate| gate.is_limited());
+    let limited = shared.systems.values().filter(|system| is_limited(&system.name));
     let mut dividing = Dividing::new(limited.cloned().collect(), shared.writer.clone(), shared.metrics.clone());
     let mut under_way = FuturesUnordered::new();
     let mut observe = tokio::time::interval(OBSERVE_EVERY);

@@ -1,11 +1,12 @@
 //! What a call has to do with the limits of its system: how long it waits where none is left, and what its answer says.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tieline_delivery::limits::{Flow, NotYet};
 
+use super::advertised::advertised;
 use crate::http::Response;
 use crate::limits::{Gate, Ticket};
 
@@ -26,6 +27,9 @@ pub(crate) fn wait_of(gate: &Gate, not_yet: NotYet) -> Duration {
 
 /// Learns from an answer what it says of limits and of the call's cost.
 pub(super) fn heard(gate: &Gate, ticket: Option<&mut Ticket>, response: &Response) {
+    if let Some(advertised) = advertised(&response.headers, SystemTime::now()) {
+        gate.advertised(advertised);
+    }
     if let (Some(ticket), Some(at)) = (ticket, gate.cost_at()) {
         // Of one that says nothing the cost is nothing: what was expected is given back.
         ticket.costs(cost(at, response.body.bytes()).unwrap_or(0));

@@ -7,6 +7,7 @@
 //! whose answer was lost before it calls again. [`Drift`] counts where a system is not what it was said
 //! to be.
 
+mod advertised;
 mod batch;
 mod client;
 mod credential;

@@ -21,6 +21,7 @@ use crate::telemetry::Metrics;
 mod drift;
 mod hostile;
 mod judging;
+mod limited;
 mod look_ups;
 mod one_effect;
 mod secrets;
