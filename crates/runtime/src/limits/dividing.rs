@@ -24,6 +24,8 @@ pub(super) struct Dividing {
     /// All limited systems of the bus.
     systems: Vec<Arc<System>>,
     allocators: BTreeMap<String, Divided>,
+    /// Where partitions ended when they came, as long as they are not read to there.
+    ends: BTreeMap<i32, i64>,
     rising: Rising,
     writer: Writer,
     metrics: LimitMetrics,
@@ -40,28 +42,25 @@ struct Divided {
 impl Dividing {
     /// Nothing is this process's yet.
     pub fn new(systems: Vec<Arc<System>>, writer: Writer, metrics: LimitMetrics) -> Self {
-        let (allocators, rising) = (BTreeMap::new(), Rising::default());
-        Self { systems, allocators, rising, writer, metrics, wall_at: Time::default() }
+        let (allocators, ends, rising) = (BTreeMap::new(), BTreeMap::new(), Rising::default());
+        Self { systems, allocators, ends, rising, writer, metrics, wall_at: Time::default() }
     }
 
     /// Takes in what the group's client brought; what is for callers is not for us.
     pub fn take(&mut self, now: Time, event: Event) {
         match event {
-            Event::Owned { partitions } => partitions.into_iter().for_each(|partition| self.begin(partition)),
+            Event::Owned { partitions } => {
+                partitions.into_iter().for_each(|(partition, end)| self.begin(now, partition, end));
+            }
             Event::Disowned { partitions } => self.end(&partitions),
             Event::ReadOwned { partition, offset, record } => self.read(now, partition, offset, record),
-            Event::CaughtUp { partition } => {
-                for (_, divided) in self.allocators.iter_mut().filter(|(system, _)| partition_of(system) == partition) {
-                    divided.allocator.handle(now, AllocatorInput::CaughtUp);
-                    divided.wakes_at = Some(now);
-                }
-            }
+            Event::CaughtUp { partition } => self.caught_up(now, partition),
             Event::Read { .. } => {}
         }
         self.drive(now);
     }
 
-    fn begin(&mut self, partition: i32) {
+    fn begin(&mut self, now: Time, partition: i32, end: Option<i64>) {
         self.rising.forget(partition);
         for system in self.systems.iter().filter(|system| partition_of(&system.name) == partition) {
             let mut allocator = Allocator::new(settings::allocator(system));
@@ -71,6 +70,18 @@ impl Dividing {
         }
         // The time that was given above is not that of the clock: it is said again before anything is granted.
         self.wall_at = Time::default();
+        match end {
+            Some(end) => drop(self.ends.insert(partition, end)),
+            None => self.caught_up(now, partition),
+        }
+    }
+
+    fn caught_up(&mut self, now: Time, partition: i32) {
+        self.ends.remove(&partition);
+        for (_, divided) in self.allocators.iter_mut().filter(|(system, _)| partition_of(system) == partition) {
+            divided.allocator.handle(now, AllocatorInput::CaughtUp);
+            divided.wakes_at = Some(now);
+        }
     }
 
     fn end(&mut self, partitions: &[i32]) {
@@ -92,6 +103,9 @@ impl Dividing {
         if let Some(divided) = divided {
             divided.allocator.handle(now, AllocatorInput::Read { offset, record });
             divided.wakes_at = Some(now);
+        }
+        if self.ends.get(&partition).is_some_and(|end| offset + 1 >= *end) {
+            self.caught_up(now, partition);
         }
     }
 
@@ -123,5 +137,62 @@ impl Dividing {
     pub fn wakes_at(&self) -> Option<Time> {
         let wall = (!self.allocators.is_empty()).then_some(self.wall_at);
         self.allocators.values().filter_map(|divided| divided.wakes_at).chain(wall).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::time::Duration;
+
+    use tieline_bus::{Kafka, Limits};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::kafka::{Connection, EventProducer};
+    use crate::limits::limits_topic;
+    use crate::telemetry::Metrics;
+
+    fn limited() -> System {
+        let limits = Limits { per_second: Some(10.0), ..Limits::default() };
+        System { limits, ..crate::system::tests::system("http://127.0.0.1:1".to_owned()) }
+    }
+
+    /// One that has a limited system, and what counts the records that it hands over: no broker takes them.
+    fn dividing() -> (Dividing, mpsc::UnboundedReceiver<rdkafka::producer::DeliveryFuture>) {
+        let kafka =
+            Kafka { brokers: "127.0.0.1:1".to_owned(), settings: BTreeMap::new(), partitions: 1, replication: 1 };
+        let producer = EventProducer::new(&Connection { kafka, embedded: false }).unwrap();
+        let metrics = Metrics::new(prometheus::Registry::new()).unwrap().limits();
+        let (writer, written) = Writer::new(producer, &limits_topic("test"), metrics.clone());
+        (Dividing::new(vec![Arc::new(limited())], writer, metrics), written)
+    }
+
+    fn record(offset: i64) -> Event {
+        let key = format!("{}/nothing", limited().name);
+        let partition = partition_of(&limited().name);
+        Event::ReadOwned { partition, offset, record: Record { key, value: None } }
+    }
+
+    #[tokio::test]
+    async fn it_claims_when_it_has_read_to_where_the_partition_ended_though_more_comes_all_the_time() {
+        let (mut dividing, mut written) = dividing();
+        let partition = partition_of(&limited().name);
+        let now = Time(Duration::from_secs(1));
+        dividing.take(now, Event::Owned { partitions: vec![(partition, Some(3))] });
+        for offset in [0, 1] {
+            dividing.take(now, record(offset));
+        }
+        assert!(written.try_recv().is_err(), "two of three are read");
+        dividing.take(now, record(2));
+        assert!(written.try_recv().is_ok(), "it claims");
+    }
+
+    #[tokio::test]
+    async fn it_claims_an_empty_partition_at_once() {
+        let (mut dividing, mut written) = dividing();
+        let partition = partition_of(&limited().name);
+        dividing.take(Time::default(), Event::Owned { partitions: vec![(partition, None)] });
+        assert!(written.try_recv().is_ok());
     }
 }

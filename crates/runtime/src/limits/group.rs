@@ -11,10 +11,13 @@ use tokio::sync::mpsc;
 use super::follow::FETCH_WAIT_MS;
 use super::rising::record_of;
 use super::{Event, LimitsError};
-use crate::kafka::{ConnectError, Connection, Faulty, consumer_settings};
+use crate::kafka::{ConnectError, Connection, Faulty, consumer_settings, patiently};
 
 /// How long one poll waits. It bounds how late an order to stop is seen.
 const POLL: Duration = Duration::from_millis(200);
+
+/// How long a broker may take to say where a partition ends. Nothing is polled meanwhile.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long leaving may take; a coordinator that does not answer sees the session time out instead.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,6 +30,7 @@ pub(super) struct Group {
 }
 
 struct Member {
+    topic: String,
     events: mpsc::Sender<Event>,
     faulty: Faulty,
 }
@@ -44,7 +48,7 @@ impl Group {
         if !connection.embedded {
             config.set("fetch.wait.max.ms", FETCH_WAIT_MS);
         }
-        let member = Member { events, faulty: Faulty::of(topic) };
+        let member = Member { topic: topic.to_owned(), events, faulty: Faulty::of(topic) };
         let client: BaseConsumer<Member> = config.create_with_context(member).map_err(ConnectError::from)?;
         client.subscribe(&[topic]).map_err(ConnectError::from)?;
         let (stop, stopped) = std::sync::mpsc::channel();
@@ -93,12 +97,16 @@ impl ClientContext for Member {
 }
 
 impl ConsumerContext for Member {
-    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+    fn pre_rebalance(&self, client: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let numbers = |partitions: &rdkafka::TopicPartitionList| {
             partitions.elements().iter().map(|at| at.partition()).collect::<Vec<_>>()
         };
         match rebalance {
-            Rebalance::Assign(partitions) => self.report(Event::Owned { partitions: numbers(partitions) }),
+            Rebalance::Assign(partitions) => {
+                let partitions =
+                    numbers(partitions).into_iter().map(|partition| (partition, self.end(client, partition)));
+                self.report(Event::Owned { partitions: partitions.collect() });
+            }
             Rebalance::Revoke(partitions) => self.report(Event::Disowned { partitions: numbers(partitions) }),
             Rebalance::Error(error) => tracing::warn!(%error, "a rebalance of those who divide limits failed"),
         }
@@ -106,6 +114,18 @@ impl ConsumerContext for Member {
 }
 
 impl Member {
+    /// Where a partition ends now, or nothing where there is nothing to read. The client's own word for an end comes only when
+    /// nothing has come for a while, and callers write all the time; it is what is left where the brokers cannot say.
+    fn end(&self, client: &BaseConsumer<Self>, partition: i32) -> Option<i64> {
+        match patiently(|| client.fetch_watermarks(&self.topic, partition, END_TIMEOUT)) {
+            Ok((from, to)) => (from < to).then_some(to),
+            Err(error) => {
+                self.faulty.tell(&error);
+                Some(i64::MAX)
+            }
+        }
+    }
+
     /// When nobody listens any more, the process is ending.
     fn report(&self, event: Event) {
         let _ = self.events.blocking_send(event);

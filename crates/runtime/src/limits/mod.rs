@@ -87,8 +87,8 @@ pub enum LimitsError {
 enum Event {
     /// A record came to the client that reads for the callers.
     Read { offset: i64, record: Record },
-    /// The group gave us these partitions.
-    Owned { partitions: Vec<i32> },
+    /// The group gave us these partitions; each with the offset behind its last record, where it has one.
+    Owned { partitions: Vec<(i32, Option<i64>)> },
     /// They are ours no more.
     Disowned { partitions: Vec<i32> },
     /// A record of such a partition came.

@@ -22,7 +22,7 @@ mod once;
 mod retry_after;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use crate::http::CredentialError;
 pub use client::{Reply, Request, SystemClient, SystemClientError};

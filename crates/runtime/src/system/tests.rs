@@ -47,7 +47,7 @@ fn new_client(system: System) -> Result<SystemClient, SystemClientError> {
     SystemClient::new(Arc::new(system), Metrics::new(prometheus::Registry::new()).unwrap().systems())
 }
 
-fn system(base_url: String) -> System {
+pub(crate) fn system(base_url: String) -> System {
     System {
         name: "erp".into(),
         purpose: String::new(),
