@@ -1,4 +1,4 @@
-//! A recording system for load and fault tests: takes any POST, fast, and logs what an oracle judges by.
+//! A recording system for load and fault tests: takes any POST and DELETE, fast, and logs what an oracle judges by.
 //!
 //! It knows no contract. Where a test needs one, it stands in with [`crate::systems`].
 
@@ -199,7 +199,7 @@ impl Shared {
 
 async fn record(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
-    if parts.method != "POST" {
+    if parts.method != "POST" && parts.method != "DELETE" {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };

@@ -15,6 +15,7 @@ mod sick_keys;
 mod slow;
 mod soak;
 mod stopping;
+mod tombstone;
 mod unwritable;
 mod zombie;
 
