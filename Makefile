@@ -13,7 +13,7 @@ FEATURES := $(if $(HAS_OPENSSL),,--features vendored-openssl)
 # KAFKA=1 runs the demo on a real Kafka; ONCE=1 ends it after the verdict.
 DEMO_FLAGS := --demo $(if $(ONCE),--once) $(if $(KAFKA),--kafka)
 
-.PHONY: help demo test check bench reliability sim fuzz need-rust need-kafka need-jdk
+.PHONY: help demo test check bench bench-plots reliability sim fuzz need-rust need-kafka need-jdk
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -38,8 +38,12 @@ check: need-rust ## Format, lints, and the definitions' own check and cases
 	cargo run --quiet --locked $(FEATURES) -- check --strict
 	cargo run --quiet --locked $(FEATURES) -- test
 
-bench: need-rust need-kafka ## What guarantees cost, how they stand trouble: JSON lines (BENCH_WORKLOAD=…)
-	cargo bench --locked $(FEATURES) --bench consumer
+bench: need-rust need-kafka ## What guarantees cost, how they stand trouble; refreshes docs/benchmarks.md (BENCH_WORKLOAD=… does not)
+	$(if $(BENCH_WORKLOAD),,BENCH_RESULTS=docs/benchmarks/results.jsonl) cargo bench --locked $(FEATURES) --bench consumer
+	$(if $(BENCH_WORKLOAD),,$(MAKE) bench-plots)
+
+bench-plots: need-rust ## Pictures and tables of docs/benchmarks.md, from the results of the last `make bench`
+	cargo bench --quiet --locked $(FEATURES) --bench consumer -- plots
 
 reliability: need-rust need-kafka ## Every hazard at its whole figure: hours (RELIABILITY=11 or NAME, RECORDS=100000)
 	RELIABILITY="$(RELIABILITY)" $(if $(RECORDS),TIELINE_RELIABILITY_RECORDS=$(RECORDS)) cargo bench --profile dev --locked $(FEATURES) --bench reliability

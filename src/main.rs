@@ -30,6 +30,11 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::{Failure, say};
 
+/// Each call makes and drops some hundred pieces of memory, many of them on another thread: glibc's allocator takes half as
+/// much again for that (docs/benchmarks.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// An event-driven integration bus on Kafka.
 ///
 /// Exit codes: 0 done, 1 problems found, 2 wrong usage, 3 something outside is missing.

@@ -7,10 +7,11 @@ use tieline_mapping::Bounds;
 
 use crate::bus::{CONSUMER, EVENT, FOLLOW_UP};
 use crate::by_hand::ByHand;
-use crate::driver::{report, tell};
+use crate::driver::tell;
 use crate::events::samples;
-use crate::measure::{Spread, Used, rounded};
+use crate::measure::{Spread, Used};
 use crate::process::{RAW, Started, TIED};
+use crate::results::{self, Cost, Line};
 use crate::stage::{IN_FLIGHT, Stage};
 use crate::system::Begin;
 use crate::workload::Records;
@@ -38,7 +39,7 @@ pub async fn measure(of: Records, records: usize, rounds: usize) -> anyhow::Resu
             if side == TIED { tied.push(round) } else { raw.push(round) }
         }
     }
-    report_all(of, records, &tied, &raw)
+    report_all(of, &tied, &raw)
 }
 
 async fn one_round(stage: &Stage, of: Records, records: usize, (side, n): (&str, usize)) -> anyhow::Result<Round> {
@@ -64,21 +65,23 @@ async fn one_round(stage: &Stage, of: Records, records: usize, (side, n): (&str,
 }
 
 /// The line for machines, and the spread for people.
-fn report_all(of: Records, records: usize, tied: &[Round], raw: &[Round]) -> anyhow::Result<()> {
+fn report_all(of: Records, tied: &[Round], raw: &[Round]) -> anyhow::Result<()> {
     let spread = |rounds: &[Round]| Spread::of(rounds.iter().map(|round| round.cpu_us_per_record));
     let (ours, theirs) = (spread(tied), spread(raw));
+    let ratio =
+        Spread::of(tied.iter().zip(raw).map(|(ours, theirs)| ours.cpu_us_per_record / theirs.cpu_us_per_record));
     let peak = tied.iter().map(|round| round.used.peak_rss_kib).max().unwrap_or(0);
     tell(&format!(
         "{:<10} consumer {:.1} ({:.1}–{:.1}), raw {:.1} ({:.1}–{:.1}) CPU-µs a record: median (least–most)",
         of.name, ours.median, ours.least, ours.most, theirs.median, theirs.least, theirs.most,
     ))?;
-    report(&json!({
-        "workload": of.name,
-        "records": records,
-        "cpu_us_per_record": rounded(ours.median, 1),
-        "raw_cpu_us_per_record": rounded(theirs.median, 1),
-        "ratio": rounded(ours.median / theirs.median, 3),
-        "peak_rss_mb": peak / 1_024,
+    results::report(&Line::Cost(Cost {
+        workload: of.name.to_owned(),
+        load: results::load()?,
+        cpu_us_per_record: ours.rounded(1),
+        raw_cpu_us_per_record: theirs.rounded(1),
+        ratio: ratio.rounded(2),
+        peak_rss_mib: peak / 1_024,
     }))
 }
 

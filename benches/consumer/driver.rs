@@ -4,11 +4,10 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde_json::Value;
 
 use crate::stage::Stage;
 use crate::workload::{ALL, TIMED, Trouble, Workload};
-use crate::{cost, idle, latency, outage, rate};
+use crate::{cost, idle, latency, ledger, outage, rate, results};
 
 /// How it is run.
 struct Settings {
@@ -35,7 +34,7 @@ impl Settings {
     fn troubles(&self) -> Vec<Trouble> {
         let trouble = |workload: &Workload| match workload {
             Workload::Rate(trouble) => Some(*trouble),
-            Workload::Cost(_) | Workload::Outage | Workload::Latency | Workload::Idle => None,
+            Workload::Cost(_) | Workload::Ledger | Workload::Outage | Workload::Latency | Workload::Idle => None,
         };
         self.workloads.iter().filter_map(trouble).collect()
     }
@@ -51,10 +50,12 @@ fn number(name: &str, default: usize) -> anyhow::Result<usize> {
 pub async fn run() -> anyhow::Result<()> {
     let settings = Settings::from_environment()?;
     let troubles = settings.troubles();
+    results::begin(settings.records, settings.rounds)?;
     for workload in &settings.workloads {
         match workload {
             // A broker for each, so that no workload inherits another's log.
             Workload::Cost(of) => cost::measure(*of, settings.records, settings.rounds).await?,
+            Workload::Ledger => ledger::measure(settings.rounds).await?,
             // All in one, since they are shares of one another; with the first of them.
             Workload::Rate(trouble) if troubles.first() == Some(trouble) => {
                 rate::measure(&troubles, settings.records, settings.rounds).await?;
@@ -71,9 +72,4 @@ pub async fn run() -> anyhow::Result<()> {
 /// A line for people.
 pub fn tell(line: &str) -> anyhow::Result<()> {
     writeln!(std::io::stderr(), "{line}").context("standard error is closed")
-}
-
-/// A line for machines: what a workload came to.
-pub fn report(line: &Value) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{line}").context("standard output is closed")
 }

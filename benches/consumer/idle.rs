@@ -5,17 +5,15 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use serde_json::json;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use crate::bus::{CONSUMER, TOKEN};
-use crate::driver::report;
 use crate::measure::{cpu_us, peak_rss_kib, rounded, rss_kib};
 use crate::process::Task;
+use crate::results::{self, Idle, Line};
 use crate::stage::{IN_FLIGHT, Stage};
 use crate::system::Begin;
-use crate::workload::Workload;
 
 /// How long it is watched.
 const WATCHED: Duration = Duration::from_secs(10);
@@ -43,12 +41,12 @@ pub async fn measure(stage: &Stage) -> anyhow::Result<()> {
         #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
         rounded(kib as f64 / 1_024.0, 1)
     };
-    report(&json!({
-        "workload": Workload::Idle.name(),
-        "seconds": WATCHED.as_secs(),
-        "cpu_share": rounded(cpu_share, 4),
-        "rss_mib": mib(rss_kib(pid)?),
-        "peak_rss_mib": mib(peak_rss_kib(pid)?),
+    results::report(&Line::Idle(Idle {
+        load: results::load()?,
+        seconds: WATCHED.as_secs(),
+        cpu_share: rounded(cpu_share, 4),
+        rss_mib: mib(rss_kib(pid)?),
+        peak_rss_mib: mib(peak_rss_kib(pid)?),
     }))?;
     process.kill().await?;
     scene.end().await?;

@@ -9,17 +9,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
-use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::driver::{report, tell};
+use crate::driver::tell;
 use crate::events::one_of_each;
 use crate::measure::{Spread, Used, rounded};
 use crate::process::{RAW, Started, TIED};
+use crate::results::{self, Latency, Line};
 use crate::stage::{IN_FLIGHT, Scene, Stage};
 use crate::system::{Begin, Log, Manners, Seen};
-use crate::workload::{TIMED, Workload};
+use crate::workload::TIMED;
 
 /// Events a second, and for how many seconds.
 const PER_SECOND: u32 = 500;
@@ -52,13 +52,15 @@ pub async fn measure(rounds: usize) -> anyhow::Result<()> {
             if side == TIED { tied.push(measured) } else { raw.push(measured) }
         }
     }
-    let p50 = |side: &[Percentiles]| Spread::of(side.iter().map(|measured| measured.p50_ms)).json(2);
-    let p99 = |side: &[Percentiles]| Spread::of(side.iter().map(|measured| measured.p99_ms)).json(2);
-    report(&json!({
-        "workload": Workload::Latency.name(),
-        "per_second": PER_SECOND,
-        "p50_ms": p50(&tied), "p99_ms": p99(&tied),
-        "raw_p50_ms": p50(&raw), "raw_p99_ms": p99(&raw),
+    let p50 = |side: &[Percentiles]| Spread::of(side.iter().map(|measured| measured.p50_ms)).rounded(2);
+    let p99 = |side: &[Percentiles]| Spread::of(side.iter().map(|measured| measured.p99_ms)).rounded(2);
+    results::report(&Line::Latency(Latency {
+        load: results::load()?,
+        per_second: PER_SECOND,
+        p50_ms: p50(&tied),
+        p99_ms: p99(&tied),
+        raw_p50_ms: p50(&raw),
+        raw_p99_ms: p99(&raw),
     }))
 }
 

@@ -6,6 +6,9 @@
 //! or the same run without trouble), rounds alternate and medians are reported: a JSON line for each workload on standard
 //! output, what it took on standard error.
 //!
+//! With `BENCH_RESULTS=FILE` the lines go to a file too. `cargo bench --bench consumer -- plots` makes the pictures and tables
+//! of `docs/benchmarks.md` from the lines in `docs/benchmarks/results.jsonl`.
+//!
 //! `BENCH_RECORDS` (default 40,000), `BENCH_ROUNDS` (default 3), `BENCH_WORKLOAD` (default all) and
 //! `BENCH_OUTAGE_SECONDS` (default 15) make it shorter or longer.
 
@@ -14,14 +17,19 @@ mod by_hand;
 mod cost;
 mod driver;
 mod events;
+mod figures;
 mod idle;
 mod latency;
+mod ledger;
 mod measure;
 mod outage;
+mod page;
 mod process;
 mod rate;
 mod raw;
+mod results;
 mod stage;
+mod svg;
 mod system;
 mod tied;
 mod workload;
@@ -31,6 +39,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use tieline_sandbox::broker::BrokerError;
+
+/// The command's allocator, for all parts: the loop without guarantees gains by it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Something outside is missing, as with the command.
 const EXIT_MISSING: u8 = 3;
@@ -56,6 +68,9 @@ fn run() -> anyhow::Result<()> {
         Some(process::SYSTEM) => runtime.block_on(system::serve()),
         Some(process::TIED) => runtime.block_on(tied::run()),
         Some(process::RAW) => runtime.block_on(raw::run()),
+        Some(process::LEDGER) => ledger::run(),
+        // `make bench-plots`
+        Some("plots") => page::make(),
         Some("--bench") => runtime.block_on(driver::run()),
         // `cargo test --benches` asks whether it starts.
         _ => Ok(()),

@@ -4,7 +4,6 @@ use std::fs;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 /// How long a unit of `/proc/PID/stat` is: `USER_HZ` is 100 on all of Linux's usual machines. A side takes seconds, so
 /// that it makes no more than some tenths of a per cent.
@@ -57,7 +56,7 @@ fn kib(pid: u32, what: &str) -> anyhow::Result<u64> {
 }
 
 /// What came of several rounds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The lowest.
     pub least: f64,
@@ -77,11 +76,10 @@ impl Spread {
         Self { least: at(0), median: f64::midpoint(at(last / 2), at(rounds.len() / 2)), most: at(last) }
     }
 
-    /// Median, least and most, as JSON.
-    pub fn json(self, digits: i32) -> Value {
-        json!({
-            "median": rounded(self.median, digits), "least": rounded(self.least, digits), "most": rounded(self.most, digits),
-        })
+    /// The same with so many digits after the point.
+    pub fn rounded(self, digits: i32) -> Self {
+        let Self { least, median, most } = self;
+        Self { least: rounded(least, digits), median: rounded(median, digits), most: rounded(most, digits) }
     }
 }
 

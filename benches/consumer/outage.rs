@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::driver::{report, tell};
+use crate::driver::tell;
 use crate::measure::{Used, rounded, rss_kib};
 use crate::process::{Started, TIED};
+use crate::results::{self, Line, Outage};
 use crate::stage::{IN_FLIGHT, Scene, Stage};
 use crate::system::{Begin, Came, Manners, Seen};
 use crate::workload::{TIMED, Workload};
@@ -63,15 +63,36 @@ pub async fn measure(outage: Duration) -> anyhow::Result<()> {
     tell(&format!(
         "{name}: {normal:.0} calls/s before it, {attempts} attempts in it, the rate back after {recovered:?} s"
     ))?;
-    report(&json!({
-        "workload": name,
-        "outage_s": outage.as_secs(),
-        "calls_per_second_before": rounded(normal, 0),
-        "attempts_share": rounded(share, 4),
-        "seconds_to_90_percent": recovered,
-        "rss_start_mb": rss_start / 1_024,
-        "rss_peak_mb": rss_in_it.max(rss_after) / 1_024,
+    results::report(&Line::Outage(Outage {
+        load: results::load()?,
+        outage_s: outage.as_secs(),
+        calls_per_second_before: rounded(normal, 0),
+        attempts_share: rounded(share, 4),
+        seconds_to_90_percent: recovered,
+        rss_start_mib: rss_start / 1_024,
+        rss_peak_mib: rss_in_it.max(rss_after) / 1_024,
+        down_s: seconds(down.at_us),
+        up_s: seconds(up.at_us),
+        attempts_each_second: each_second(&log.calls),
     }))
+}
+
+/// Attempts that came in each second since the system started.
+fn each_second(calls: &[Came]) -> Vec<u32> {
+    let mut counts = Vec::new();
+    for call in calls {
+        let second = usize::try_from(call.at_us / 1_000_000).unwrap_or(usize::MAX);
+        if counts.len() <= second {
+            counts.resize(second + 1, 0);
+        }
+        counts[second] += 1;
+    }
+    counts
+}
+
+fn seconds(us: u64) -> f64 {
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+    rounded(us as f64 / 1_000_000.0, 1)
 }
 
 async fn say(scene: &mut Scene, manners: Manners) -> anyhow::Result<Seen> {

@@ -23,6 +23,9 @@ pub const TIED: &str = "tied";
 /// Plays the loop without guarantees.
 pub const RAW: &str = "raw";
 
+/// Writes the ledger alone.
+pub const LEDGER: &str = "ledger";
+
 /// How often a side looks whether its first call is made, and whether it is done. It costs both sides the same.
 const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 

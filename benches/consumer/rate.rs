@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::driver::{report, tell};
+use crate::driver::tell;
 use crate::events::BUSY_KEY;
 use crate::measure::{Spread, Used};
 use crate::process::{RAW, Started, TIED};
+use crate::results::{self, Line, Possible, PossibleAt, Troubled};
 use crate::stage::{IN_FLIGHT, Stage};
 use crate::system::{Begin, Came, Log, Manners, is_of_slow_partition};
 use crate::workload::{TIMED, Trouble, Workload};
@@ -74,7 +74,7 @@ pub async fn measure(troubles: &[Trouble], records: usize, rounds: usize) -> any
             }
         }
     }
-    all.into_iter().try_for_each(|(trouble, shares)| report(&line(trouble, &shares)))
+    all.into_iter().try_for_each(|(trouble, shares)| results::report(&line(trouble, &shares)?))
 }
 
 async fn add_possible(shares: &mut Shares, stage: &Stage, clean: &Run, round: (usize, usize)) -> anyhow::Result<()> {
@@ -88,27 +88,26 @@ async fn add_possible(shares: &mut Shares, stage: &Stage, clean: &Run, round: (u
     Ok(())
 }
 
-fn line(trouble: Trouble, shares: &Shares) -> Value {
-    let name = Workload::Rate(trouble).name();
-    let spread = |rounds: &[f64]| Spread::of(rounds.iter().copied()).json(3);
-    match trouble {
-        Trouble::None => json!({
-            "workload": name,
-            "latency_ms": LATENCY_MS,
-            "share_at_64": spread(&shares.possible[0]),
-            "share_at_256": spread(&shares.possible[1]),
-            "raw_share_at_64": spread(&shares.raw_possible[0]),
-            "raw_share_at_256": spread(&shares.raw_possible[1]),
-        }),
-        Trouble::KeySlow | Trouble::PartitionSlow => {
-            json!({ "workload": name, "others_share_of_control": spread(&shares.control) })
+fn line(trouble: Trouble, shares: &Shares) -> anyhow::Result<Line> {
+    let load = results::load()?;
+    let spread = |rounds: &[f64], digits| Spread::of(rounds.iter().copied()).rounded(digits);
+    let at = |(n, in_flight): (usize, usize)| PossibleAt {
+        in_flight,
+        share: spread(&shares.possible[n], 3),
+        raw_share: spread(&shares.raw_possible[n], 3),
+    };
+    Ok(match trouble {
+        Trouble::None => {
+            let at = [(0, IN_FLIGHT), (1, IN_FLIGHT_MORE)].map(at).into();
+            Line::Possible(Possible { load, latency_ms: LATENCY_MS, at })
         }
-        Trouble::Flaky => json!({
-            "workload": name,
-            "share_of_clean": spread(&shares.control),
-            "attempts_per_record": Spread::of(shares.attempts.iter().copied()).json(4),
+        Trouble::KeySlow | Trouble::PartitionSlow | Trouble::Flaky => Line::Trouble(Troubled {
+            workload: Workload::Rate(trouble).name().to_owned(),
+            load,
+            share: spread(&shares.control, 3),
+            attempts_per_record: spread(&shares.attempts, 4),
         }),
-    }
+    })
 }
 
 async fn run(

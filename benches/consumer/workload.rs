@@ -7,6 +7,8 @@ use anyhow::Context as _;
 pub enum Workload {
     /// What a record costs, beside the loop without guarantees.
     Cost(Records),
+    /// What the ledger costs, by itself.
+    Ledger,
     /// How many calls are made in a second, where the system takes its time, or something is wrong with it.
     Rate(Trouble),
     /// What becomes of an outage, and of its end.
@@ -46,13 +48,14 @@ pub enum Trouble {
 const COST: Records = Records { name: "instant", one_won_of: 1, follow_up: false, one_busy_of: None };
 
 /// All of them, in the order of the results.
-pub const ALL: [Workload; 10] = [
+pub const ALL: [Workload; 11] = [
     // Each record is a call to a system that answers at once: what a record costs, and nothing to wait for.
     Workload::Cost(COST),
     // The same, and the answer becomes an event.
     Workload::Cost(Records { name: "follow-up", follow_up: true, ..COST }),
     // A subscription to a busy topic: most records are decoded, looked at, and passed by.
     Workload::Cost(Records { name: "filtered", one_won_of: 10, ..COST }),
+    Workload::Ledger,
     Workload::Rate(Trouble::None),
     Workload::Rate(Trouble::KeySlow),
     Workload::Rate(Trouble::PartitionSlow),
@@ -78,6 +81,7 @@ impl Workload {
     pub fn name(self) -> &'static str {
         match self {
             Self::Cost(records) => records.name,
+            Self::Ledger => "ledger",
             Self::Rate(Trouble::None) => "slow-20ms",
             Self::Rate(Trouble::KeySlow) => "one-key-slow",
             Self::Rate(Trouble::PartitionSlow) => "one-partition-slow",

@@ -20,6 +20,7 @@ mod settled;
 mod status;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod watch;
 mod wiring;
 

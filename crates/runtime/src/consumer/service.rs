@@ -28,6 +28,7 @@ use super::send::{Sender, detail, tell};
 use super::send_batch::Answered;
 use super::settings::settings;
 use super::status::{ConsumerStatus, reason_text};
+use super::thread::alone;
 use crate::happening::{Happening, What};
 use crate::kafka::{
     CommitMode, Committer, ConnectError, Control, FetchEvent, Fetcher, Halt, LetterTopic, ParkError, ParkTopic, Report,
@@ -37,6 +38,7 @@ use crate::limits::{LimitsError, Ticket};
 use crate::orders::OrdersError;
 use crate::producer::{StartError, schema_id};
 use crate::state::{Command, ParkedRecord, Pauses};
+use crate::system::SystemClientError;
 use crate::telemetry::ConsumerMetrics;
 
 /// How long what is in flight may take when partitions are taken back or the service stops.
@@ -68,6 +70,12 @@ pub enum ServiceError {
     /// The system has no client.
     #[error("system `{0}` has no client")]
     NoSystem(String),
+    /// Its client cannot have connections of its own.
+    #[error(transparent)]
+    System(#[from] SystemClientError),
+    /// A thread for it cannot be started.
+    #[error("no thread can be started for it: {0}")]
+    NoThread(std::io::Error),
     /// What people have ordered cannot be read.
     #[error("orders cannot be read: {0}")]
     Orders(#[from] OrdersError),
@@ -99,7 +107,7 @@ pub(super) enum Done {
     Behind { records: Option<i64> },
 }
 
-/// Runs a consumer until it is told to stop.
+/// Runs a consumer until it is told to stop, on a thread of its own.
 ///
 /// # Errors
 /// When it cannot start, or cannot go on.
@@ -109,10 +117,17 @@ pub async fn run(
     status: watch::Sender<ConsumerStatus>,
     mut stop: watch::Receiver<Stop>,
 ) -> Result<(), ServiceError> {
-    let (mut service, mut fetched, mut reports, mut orders) = tokio::select! {
+    // Here and not on its thread: what is shared is started on the runtime of all, and goes on without this consumer.
+    let started = tokio::select! {
         started = Service::start(wiring, consumer, status) => started?,
         Ok(_) = stop.wait_for(|stop| *stop > Stop::Run) => return Ok(()),
     };
+    alone(deliver(started, stop)).await
+}
+
+/// The loop.
+async fn deliver(started: Started, mut stop: watch::Receiver<Stop>) -> Result<(), ServiceError> {
+    let (mut service, mut fetched, mut reports, mut orders) = started;
     let mut status_tick = tokio::time::interval(STATUS_EVERY);
     let mut room = service.door.changes();
     loop {
@@ -232,8 +247,8 @@ impl Service {
     ) -> Result<Started, ServiceError> {
         let (bus, name) = (&wiring.bus.name, &consumer.name);
         let system_name = &consumer.call.system.name;
-        let system =
-            wiring.systems.get(system_name).cloned().ok_or_else(|| ServiceError::NoSystem(system_name.clone()))?;
+        let system = wiring.systems.get(system_name).ok_or_else(|| ServiceError::NoSystem(system_name.clone()))?;
+        let system = Arc::new(system.with_own_connections()?);
         let follow_up_schema = match &consumer.emit {
             Some(emit) => Some(schema_id(&wiring.registry, &emit.event).await?),
             None => None,

@@ -160,12 +160,12 @@ impl Reply {
 /// println!("{:?}", reply.answer);
 /// # Ok(()) }
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SystemClient {
     system: Arc<System>,
     http: reqwest::Client,
     base: Base,
-    prover: Prover,
+    prover: Arc<Prover>,
     /// What the limits of the system let through. Without one, everything.
     gate: Option<Arc<Gate>>,
     pub(super) redactor: Arc<Redactor>,
@@ -181,14 +181,20 @@ impl SystemClient {
         let name = || system.name.clone();
         let base = Base::parse(&system.base_url)
             .map_err(|e| SystemClientError::BaseUrl { system: name(), problem: e.to_string() })?;
-        let connect = (system.deadline / CONNECT_SHARE).min(CONNECT_MAX);
-        let idle_max = system.limits.in_flight.map_or(IDLE_CONNECTIONS, |n| n as usize);
-        let http = http::client(connect, idle_max)
-            .map_err(|e| SystemClientError::Tls { system: name(), problem: http::chain(&e) })?;
+        let http = connections(&system)?;
         let redactor = Arc::new(Redactor::new(&system.credential));
         let prover = Prover::new(&system.credential, &http, system.deadline, &redactor)
             .map_err(|cause| SystemClientError::Credential { system: name(), cause })?;
-        Ok(Self { system, http, base, prover, gate: None, redactor, metrics })
+        Ok(Self { system, http, base, prover: Arc::new(prover), gate: None, redactor, metrics })
+    }
+
+    /// The same with connections of its own: a connection lives in the runtime that made it, and ends with it. The token
+    /// stays shared.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub(crate) fn with_own_connections(&self) -> Result<Self, SystemClientError> {
+        Ok(Self { http: connections(&self.system)?, ..self.clone() })
     }
 
     /// The same, behind this gate: no call of the system is made that it does not let through.
@@ -339,4 +345,12 @@ impl SystemClient {
 async fn taken(gate: &Arc<Gate>, request: &Request, until: Instant) -> Result<Option<Ticket>, NotSent> {
     let flow = request.on_behalf.clone().unwrap_or_else(limits::nobody);
     gate.taken(&flow, until).await.map_err(|not_yet| NotSent::Limited(limits::wait_of(gate, not_yet)))
+}
+
+/// Connections to a system; none is made yet.
+fn connections(system: &System) -> Result<reqwest::Client, SystemClientError> {
+    let connect = (system.deadline / CONNECT_SHARE).min(CONNECT_MAX);
+    let idle_max = system.limits.in_flight.map_or(IDLE_CONNECTIONS, |n| n as usize);
+    http::client(connect, idle_max)
+        .map_err(|e| SystemClientError::Tls { system: system.name.clone(), problem: http::chain(&e) })
 }

@@ -186,10 +186,10 @@ impl Question<'_> {
     fn by_status(self, response: &Response, wait: Option<Duration>, at_ms: i64) -> Reply {
         let status = response.status;
         let class = class_by(self.system, &self.operation.id, status).unwrap_or_else(|| class_of(status, wait));
-        let reason = self.reason(&format!("http-{status}"), &format!("answered {status}"));
         if class == Class::Applied {
             return self.applied(status, &response.body, at_ms);
         }
+        let reason = self.reason(&format!("http-{status}"), &format!("answered {status}"));
         let answer = class.answer(reason, wait);
         Reply::without_body(answer, self.log(at_ms, Some(status), response.body.bytes()))
     }

@@ -295,6 +295,15 @@ async fn a_thousand_calls_share_one_token_request() {
 }
 
 #[tokio::test]
+async fn a_client_with_connections_of_its_own_shares_the_token() {
+    let (client, tokens, calls) = guarded(1, 3_600).await;
+    let other = Arc::new(client.with_own_connections().unwrap());
+    client.call(&request("/x", &[])).await;
+    assert_eq!(code(&other.call(&request("/x", &[])).await.answer), "http-422");
+    assert_eq!((tokens.load(Ordering::SeqCst), calls.load(Ordering::SeqCst)), (1, 2));
+}
+
+#[tokio::test]
 async fn a_token_revoked_under_many_calls_is_renewed_once_and_each_calls_once_more() {
     let (client, tokens, calls) = guarded(2, 3_600).await;
     let answers = call_at_once(&client, 200).await;

@@ -17,6 +17,13 @@ use super::BrokerError;
 const SCRIPT: &str = include_str!("../../kafka/kafka.sh");
 const POM: &str = include_str!("../../kafka/pom.xml");
 
+/// The version of Kafka that is started.
+#[must_use]
+pub fn version() -> &'static str {
+    let after = POM.split_once("<kafka.version>").map_or("", |(_, after)| after);
+    after.split_once('<').map_or("", |(version, _)| version)
+}
+
 /// The exit code by which `kafka.sh` says that something is not installed.
 const EXIT_MISSING: i32 = 3;
 
