@@ -10,6 +10,7 @@ use tieline_runtime::state::{Act, Progress, Stage, Target};
 use crate::desk::Desk;
 use crate::failure::{Failure, print};
 use crate::moment;
+use crate::replay::progress;
 use crate::table::table;
 
 /// What was asked of the bus.
@@ -67,7 +68,10 @@ fn row(asked: &Asked) -> Vec<String> {
         command.id.clone(),
         what(&command.act, asked.letters),
         command.by.clone(),
-        state(&asked.progress),
+        match &command.act {
+            Act::Replay(_) => progress::state(asked),
+            _ => state(&asked.progress),
+        },
         command.reason.clone(),
     ]
 }
@@ -79,6 +83,11 @@ fn what(act: &Act, letters: usize) -> String {
         Act::Discard { consumer, .. } => format!("discard {letters} of consumers/{consumer}"),
         Act::Redrive { consumer, .. } => format!("redrive {letters} of consumers/{consumer}"),
         Act::Bury { consumer, .. } => format!("bury {letters} of consumers/{consumer}"),
+        Act::Replay(replay) => {
+            let offsets: i64 = replay.ranges.iter().map(|range| range.to - range.from).sum();
+            format!("replay {offsets} offsets of consumers/{}", replay.consumer)
+        }
+        Act::Cancel { command } => format!("cancel replays/{command}"),
         Act::Edit { consumer, origin, .. } => format!("edit {origin} of consumers/{consumer}"),
     }
 }
@@ -87,6 +96,7 @@ fn name(target: &Target) -> String {
     match target {
         Target::Consumer { name } => format!("consumers/{name}"),
         Target::System { name } => format!("systems/{name}"),
+        Target::Replay { command } => format!("replays/{command}"),
         Target::Key { key, consumer: None } => format!("keys/{key}"),
         Target::Key { key, consumer: Some(consumer) } => format!("keys/{key} in consumers/{consumer}"),
     }
@@ -101,7 +111,7 @@ fn state(progress: &[Progress]) -> String {
     for at in progress {
         match &at.stage {
             Stage::Failed { why } => return format!("failed in partition {} of {}: {why}", at.partition, at.consumer),
-            Stage::Accepted => open += 1,
+            Stage::Accepted | Stage::Replaying { .. } | Stage::Replayed { .. } => open += 1,
             Stage::UnderWay { done: so_far, .. } => {
                 done += so_far;
                 open += 1;

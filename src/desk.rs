@@ -40,6 +40,13 @@ pub struct Because {
     by: Option<String>,
 }
 
+impl Because {
+    /// Somebody's reason, said in another way.
+    pub fn of(reason: String, by: Option<String>) -> Self {
+        Self { reason, by }
+    }
+}
+
 impl Desk {
     /// Reads the bus: the one that a `tieline dev` runs in this directory now, else as `tieline.yaml` says. The secrets of its
     /// systems are not needed.
@@ -128,7 +135,7 @@ fn who() -> String {
 }
 
 /// A text that says something, and not a novel.
-fn said(text: &str) -> Result<String, String> {
+pub fn said(text: &str) -> Result<String, String> {
     match text.trim() {
         "" => Err("say something: it is what others will read".to_owned()),
         text if text.len() > 1_000 => Err("say it in at most 1,000 bytes".to_owned()),

@@ -16,6 +16,7 @@ mod moment;
 mod pause;
 mod process;
 mod redrive;
+mod replay;
 mod run;
 mod select;
 mod table;
@@ -66,6 +67,8 @@ enum Command {
     DeadLetters(dead_letters::Options),
     /// Deliver dead letters again, in order: `tieline redrive erp-project --code http-422 --reason 'the ERP is fixed'`
     Redrive(redrive::Options),
+    /// Deliver a stretch of a topic again, behind live work: `tieline replay erp-project --from 2h --reason 'the ERP lost it'`
+    Replay(replay::Options),
     /// Begin no further delivery of a consumer, a system or a key: `tieline pause systems/billing --reason 'they migrate'`
     Pause(pause::Options),
     /// Go on with what was paused: `tieline resume systems/billing --reason 'they are done'`
@@ -98,6 +101,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Where(options) => process::block_on(r#where::run(&cli.bus, &options))?,
         Command::DeadLetters(options) => process::block_on(dead_letters::run(&cli.bus, &options))?,
         Command::Redrive(options) => process::block_on(redrive::run(&cli.bus, &options))?,
+        Command::Replay(options) => process::block_on(replay::run(&cli.bus, &options))?,
         Command::Pause(options) => process::block_on(pause::pause(&cli.bus, &options))?,
         Command::Resume(options) => process::block_on(pause::resume(&cli.bus, &options))?,
         Command::Control(options) => process::block_on(control::run(&cli.bus, &options))?,

@@ -1,4 +1,4 @@
-//! `tieline pause` and `tieline resume`: a consumer, a system or a key.
+//! `tieline pause` and `tieline resume`: a consumer, a system, a key or a replay.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::table::plain;
 /// Pause or resume. What is under way ends; what waits keeps its place, and nobody leaves the group.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// `consumers/NAME`, `systems/NAME`, a NAME that only one of them has, or `keys/KEY`.
+    /// `consumers/NAME`, `systems/NAME`, a NAME that only one of them has, `keys/KEY`, or `replays/COMMAND`.
     what: String,
     /// Only in this consumer; for a key.
     #[arg(long, value_name = "NAME")]
@@ -60,6 +60,9 @@ impl Options {
         if let Some(key) = self.what.strip_prefix("keys/").filter(|key| !key.is_empty()) {
             let consumer = self.consumer.as_deref().map(|name| desk.consumer(name)).transpose()?;
             return Ok(Target::Key { key: key.to_owned(), consumer: consumer.map(|c| c.name.clone()) });
+        }
+        if let Some(command) = self.what.strip_prefix("replays/").filter(|command| !command.is_empty()) {
+            return Ok(Target::Replay { command: command.to_owned() });
         }
         if self.consumer.is_some() {
             return Err(Failure::Usage("--consumer narrows the pause of a key: keys/KEY".to_owned()));

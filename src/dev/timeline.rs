@@ -71,6 +71,7 @@ fn told(happening: &Happening) -> (char, String) {
             ('●', format!("{event} {key} published to {topic}-{partition} at {offset}"))
         }
         What::NotMapped { reason } => ('✗', format!("delivery {} is a dead letter: {reason}", happening.event_id)),
+        What::Overtaken => ('·', format!("{event} {key} is not sent again: a newer one of its key is done")),
         What::Skipped => ('·', format!("{event} {key} does not concern it")),
         What::Called { operation, attempt, answer, status, took_ms, detail } => {
             let status = status.map_or_else(|| "no answer".to_owned(), |s| s.to_string());

@@ -26,6 +26,7 @@ mod parking;
 mod poison;
 mod process;
 mod reading;
+mod replay;
 mod retention;
 mod second_shell;
 mod size;

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use crate::commit::calls;
 use crate::entry::Entry;
 use crate::frontier::Met;
 use crate::lane::Place;
@@ -200,7 +201,9 @@ impl<R: Clone> Machine<R> {
         self.in_flight -= assigned.in_flight;
         self.preparing -= assigned.preparing;
         self.recalled -= assigned.recalled;
+        self.replayed -= assigned.replayed.len();
         self.commits.finals -= assigned.finals.len();
+        self.commits.calls -= calls(&assigned.finals);
         let (committing, committing_bytes) =
             assigned.committing.as_ref().map_or((0, 0), |asked| (asked.finals.len(), asked.finals_bytes));
         let records = assigned.entries.len() + assigned.finals.len() + committing;

@@ -26,8 +26,10 @@ pub(crate) struct Commits {
     pub(crate) urgent: bool,
     /// Records that are final, and not in a commit yet.
     pub(crate) finals: usize,
-    /// Records that are final, and in the commit that is under way.
-    pub(crate) committing: usize,
+    /// Of those, the ones that were called, and as many in the commit that is under way: they may be called again after a
+    /// crash.
+    pub(crate) calls: usize,
+    pub(crate) calls_committing: usize,
     last: Time,
     /// Not before, since the last one failed.
     from: Time,
@@ -49,7 +51,8 @@ impl Commits {
             dirty: BTreeSet::new(),
             urgent: false,
             finals: 0,
-            committing: 0,
+            calls: 0,
+            calls_committing: 0,
             last: now,
             from: now,
             failures: 0,
@@ -60,9 +63,10 @@ impl Commits {
     }
 
     /// A record is final.
-    pub(crate) fn note_final(&mut self, partition: Partition) {
+    pub(crate) fn note_final(&mut self, partition: Partition, called: bool) {
         self.dirty.insert(partition);
         self.finals += 1;
+        self.calls += usize::from(called);
     }
 
     /// A partition is ours no more, or stands still for good: there is nothing to commit of it.
@@ -150,8 +154,9 @@ impl<R: Clone> Machine<R> {
         };
         let (taken, finals_bytes) = (std::mem::take(&mut assigned.finals), std::mem::take(&mut assigned.finals_bytes));
         self.commits.finals -= taken.len();
+        self.commits.calls -= calls(&taken);
         if !self.commits.together.is_refused(partition) {
-            self.commits.committing += taken.len();
+            self.commits.calls_committing += calls(&taken);
         }
         let discarded = std::mem::take(&mut assigned.discarded);
         commit.finals.extend(taken.iter().cloned());
@@ -175,6 +180,7 @@ impl<R: Clone> Machine<R> {
             if let Some(leaving) = &mut assigned.leaving {
                 leaving.closed |= committing.closing;
             }
+            assigned.forget_durable();
             opened |= self.window.release(committing.finals.len(), committing.finals_bytes);
             if self.commits.together.made(partition) {
                 self.pauses.insert(partition);
@@ -194,7 +200,7 @@ impl<R: Clone> Machine<R> {
         let supersedes = self.settings.on_dead_letter == OnDeadLetter::Supersede;
         let goes_on = |dead: &&Final<R>| match dead.outcome {
             Outcome::Dead { holds, .. } => !holds || supersedes,
-            Outcome::Done | Outcome::Skipped | Outcome::Parked { .. } => false,
+            Outcome::Done | Outcome::Skipped | Outcome::Overtaken | Outcome::Parked { .. } => false,
         };
         for dead in finals.iter().filter(goes_on) {
             let Some(lane) = LaneId::of(self.settings.order, dead.key.as_ref()) else { continue };
@@ -228,6 +234,7 @@ impl<R: Clone> Machine<R> {
             };
             let Some(mut committing) = assigned.committing.take() else { continue };
             self.commits.finals += committing.finals.len();
+            self.commits.calls += calls(&committing.finals);
             committing.finals.append(&mut assigned.finals);
             assigned.finals = committing.finals;
             assigned.finals_bytes += committing.finals_bytes;
@@ -271,10 +278,16 @@ impl<R: Clone> Machine<R> {
         self.commits.together.refused().map(finals).sum()
     }
 
+    /// Of those, the ones that were called.
+    pub(crate) fn calls_refused(&self) -> usize {
+        let calls = |partition| self.partitions.get(&partition).map_or(0, |assigned| calls(&assigned.finals));
+        self.commits.together.refused().map(calls).sum()
+    }
+
     fn take_outstanding(&mut self, id: CommitId) -> Option<Vec<(Partition, Epoch)>> {
         match self.commits.outstanding.take_if(|outstanding| outstanding.id == id) {
             Some(outstanding) => {
-                self.commits.committing = 0;
+                self.commits.calls_committing = 0;
                 Some(outstanding.members)
             }
             None => {
@@ -283,6 +296,11 @@ impl<R: Clone> Machine<R> {
             }
         }
     }
+}
+
+/// How many of these were called.
+pub(crate) fn calls<R>(finals: &[Final<R>]) -> usize {
+    finals.iter().filter(|ended| ended.attempts_total > 0).count()
 }
 
 enum Proposal {

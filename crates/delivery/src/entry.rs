@@ -58,6 +58,10 @@ pub(crate) struct Entry<R> {
     pub(crate) came: Came,
     /// What was known of it when it was read back from there.
     pub(crate) before: Option<Before>,
+    /// The newest record of its key that had its effect before it, or may have had: what a replayed one must not take back.
+    pub(crate) newest: Option<i64>,
+    /// It was replayed, and is sent even so.
+    pub(crate) overtakes: bool,
 }
 
 /// What was known of a record when it was read back.
@@ -117,6 +121,8 @@ impl<R> Entry<R> {
             attempts: Vec::new(),
             came: Came::Fetched,
             before: None,
+            newest: None,
+            overtakes: false,
         }
     }
 

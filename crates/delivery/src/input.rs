@@ -86,6 +86,34 @@ pub enum Input<R> {
         /// The attempts themselves.
         attempts: Vec<AttemptLog>,
     },
+    /// Somebody wants this old record of the topic delivered again: behind all that is under way of its key, and only if
+    /// none of it is newer and had its effect. To be said while [`crate::Machine::replay_room`] has room, in the order of offsets.
+    /// Of no effect where [`crate::Machine::takes_replay`] says no.
+    Replay {
+        /// Which one, under the assignment of now.
+        id: RecordId,
+        /// Its key.
+        key: Option<Key>,
+        /// Its size.
+        bytes: usize,
+        /// The record.
+        record: R,
+        /// Whether an earlier owner may have sent it in this replay.
+        maybe_applied: bool,
+        /// The newest record of its key that, as is durably known, had its effect, or may have had. What has come about
+        /// since the last commit is known here.
+        newest: Option<i64>,
+        /// It is sent even so.
+        overtakes: bool,
+    },
+    /// Something of the shell's own is to become durable with the next commit of this partition: how far a replay is. Of no
+    /// effect under an assignment that is over.
+    WriteBeside {
+        /// The partition.
+        partition: Partition,
+        /// The assignment of now.
+        epoch: Epoch,
+    },
     /// Somebody says that a record which is kept, since it is refused and nothing has worked yet, or since it fails as if the
     /// system did so for everybody, is itself at fault: it is a dead letter. Of no effect while it is tried, and on one that
     /// is not stuck.

@@ -4,7 +4,8 @@
 //! Through the files, as a record goes: [`Machine`] takes it in; `assign` meets it in its partition (`partition`,
 //! `frontier`, `window`) and puts it into its `lane`; `schedule` says when it is prepared and sent (`turns`); `settle` takes
 //! the answer, and tries again (`retry`), parks it (`parking`, `park`) or ends it; `breaker` tells an outage from a record that
-//! fails, `concurrency` how many calls the system bears; `commit` makes it all durable (`together`, `metadata`).
+//! fails, `concurrency` how many calls the system bears; `commit` makes it all durable (`together`, `metadata`). What
+//! is delivered once more comes in behind all that (`replaying`).
 
 mod assign;
 mod breaker;
@@ -24,6 +25,7 @@ mod parking;
 mod partition;
 mod pausing;
 mod record;
+mod replaying;
 mod retry;
 mod schedule;
 mod settle;

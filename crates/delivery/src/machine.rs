@@ -112,6 +112,8 @@ pub struct Machine<R> {
     pub(crate) recalls: BTreeSet<(Time, Partition)>,
     /// As many records are parked as may be.
     pub(crate) park_full: bool,
+    /// Replayed records that are under way.
+    pub(crate) replayed: usize,
     pub(crate) breaker: Breaker,
     pub(crate) concurrency: Concurrency,
     /// What was paused by order of somebody: all, and by which order; keys.
@@ -158,6 +160,7 @@ impl<R: Clone> Machine<R> {
             recalled: 0,
             recalls: BTreeSet::new(),
             park_full: false,
+            replayed: 0,
             breaker: Breaker::new(now),
             concurrency: Concurrency::new(settings.in_flight_max, settings.adapts, now),
             paused_by: None,
@@ -199,6 +202,10 @@ impl<R: Clone> Machine<R> {
                 let state = ParkedState { attempts_total, maybe_applied, ..ParkedState::default() };
                 self.redrive(id, key, bytes, record, state, attempts);
             }
+            Input::Replay { id, key, bytes, record, maybe_applied, newest, overtakes } => {
+                self.replay(id, key, bytes, record, maybe_applied, newest, overtakes);
+            }
+            Input::WriteBeside { partition, epoch } => self.write_beside(partition, epoch),
             Input::PauseAll { by } => self.pause_all(Some(by)),
             Input::ResumeAll => self.pause_all(None),
             Input::PauseKey { key } => self.pause_key(&key),
@@ -264,6 +271,10 @@ impl<R: Clone> Machine<R> {
         debug_assert!(self.in_flight <= self.settings.in_flight_max.max(1), "more calls than may be are under way");
         debug_assert_eq!(self.in_flight, self.partitions.values().map(|assigned| assigned.in_flight).sum::<usize>());
         debug_assert_eq!(self.recalled, self.partitions.values().map(|assigned| assigned.recalled).sum::<usize>());
+        debug_assert_eq!(
+            self.replayed,
+            self.partitions.values().map(|assigned| assigned.replayed.len()).sum::<usize>()
+        );
         debug_assert_eq!(self.preparing, self.partitions.values().map(|assigned| assigned.preparing).sum::<usize>());
         debug_assert_eq!(self.prepared, self.partitions.values().map(|assigned| assigned.to_send.len()).sum::<usize>());
         debug_assert!(self.partitions.values().all(|assigned| assigned.committed <= assigned.frontier.lowest()));
@@ -278,6 +289,7 @@ fn record_of<R>(input: &Input<R>) -> Option<RecordId> {
         | Input::Recalled { id, .. }
         | Input::RecallFailed { id }
         | Input::Redrive { id, .. }
+        | Input::Replay { id, .. }
         | Input::Bury { id }
         | Input::Discard { id, .. }
         | Input::Prepared { id, .. }
@@ -285,6 +297,7 @@ fn record_of<R>(input: &Input<R>) -> Option<RecordId> {
         Input::Assigned { .. }
         | Input::Revoke { .. }
         | Input::Lost { .. }
+        | Input::WriteBeside { .. }
         | Input::PauseAll { .. }
         | Input::ResumeAll
         | Input::PauseKey { .. }

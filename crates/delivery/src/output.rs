@@ -126,6 +126,9 @@ pub enum Outcome {
     Done,
     /// The consumer's own `when` passed it by.
     Skipped,
+    /// It was replayed, and is not sent: a newer record of its key has come before it, which it would take back; or its key
+    /// was parked or held meanwhile.
+    Overtaken,
     /// It is a dead letter.
     Dead {
         /// Why.
@@ -166,6 +169,8 @@ pub enum Came {
     Parked,
     /// It was a dead letter.
     Redriven,
+    /// It came from the topic once more, since somebody wants it delivered again.
+    Replayed,
 }
 
 /// Why a partition is not fetched from.

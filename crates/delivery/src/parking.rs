@@ -101,12 +101,18 @@ impl<R: Clone> Machine<R> {
         }
     }
 
-    /// Parks these records of a lane, one behind another, without a call.
+    /// Parks these records of a lane, one behind another, without a call. What is replayed is not: it waits for nothing, and
+    /// what is before it is newer.
     pub(crate) fn park_behind(&mut self, partition: Partition, mut next: Option<i64>) {
         while let Some(offset) = next {
             let Some(id) = self.partitions.get(&partition).map(|assigned| assigned.id(offset)) else { return };
-            next = self.entry(id).and_then(|entry| entry.successor);
-            self.set_aside(id, Duration::ZERO, 0, behind());
+            let Some(entry) = self.entry(id) else { return };
+            next = entry.successor;
+            if entry.came == Came::Replayed {
+                self.pass_over(id);
+            } else {
+                self.set_aside(id, Duration::ZERO, 0, behind());
+            }
         }
     }
 
@@ -358,7 +364,7 @@ fn waits_for_commit<R>(ended: &Final<R>) -> bool {
     match ended.outcome {
         Outcome::Parked { .. } => true,
         Outcome::Dead { .. } => ended.came == Came::Parked,
-        Outcome::Done | Outcome::Skipped => false,
+        Outcome::Done | Outcome::Skipped | Outcome::Overtaken => false,
     }
 }
 

@@ -32,6 +32,11 @@ pub(crate) struct Assigned<R> {
     pub(crate) parked_before: Option<i64>,
     /// How many records of the park are asked for, or under way.
     pub(crate) recalled: usize,
+    /// Replayed records that are under way.
+    pub(crate) replayed: BTreeSet<i64>,
+    /// The newest record of each key that has ended with what may be an effect, and perhaps not durably so: known from the
+    /// first replayed record on.
+    pub(crate) newest: Option<HashMap<Key, i64>>,
     /// How many records have no lane.
     pub(crate) laneless: usize,
     /// Heads of lanes that wait for their turn.
@@ -123,6 +128,8 @@ impl<R> Assigned<R> {
             park: Park::default(),
             parked_before: None,
             recalled: 0,
+            replayed: BTreeSet::new(),
+            newest: None,
             laneless: 0,
             to_prepare: VecDeque::new(),
             to_send: VecDeque::new(),

@@ -11,7 +11,7 @@ use crate::entry::Stage;
 use crate::lane::LaneId;
 use crate::machine::Machine;
 use crate::partition::Assigned;
-use crate::{Came, Output, Partition};
+use crate::{Came, Outcome, Output, Partition};
 
 impl<R: Clone> Machine<R> {
     /// A record came to the head of its lane: it goes as far as it may.
@@ -20,6 +20,10 @@ impl<R: Clone> Machine<R> {
             return;
         };
         let id = assigned.id(offset);
+        if assigned.is_overtaken(self.settings.order, offset) {
+            self.finish(id, Outcome::Overtaken);
+            return;
+        }
         let Some(entry) = assigned.entries.get_mut(&offset) else { return };
         if entry.maybe_applied && self.now < assigned.unknown_until {
             // The old owner's call may still be under way, and reach the system after a later record's.
@@ -230,7 +234,7 @@ impl<R: Clone> Machine<R> {
     /// Calls that would come again after a crash now. Those of a partition whose commits are refused come on top: no more
     /// are added to them, and they are not to keep the others from being sent.
     fn repeats(&self) -> usize {
-        self.in_flight + self.commits.finals - self.finals_refused() + self.commits.committing
+        self.in_flight + self.commits.calls - self.calls_refused() + self.commits.calls_committing
     }
 
     fn repeats_max(&self) -> usize {
@@ -245,7 +249,7 @@ impl<R: Clone> Machine<R> {
         self.breaker.outage().map_or(self.concurrency.limit(), |open| usize::from(self.now >= open.probe_at))
     }
 
-    fn in_flight_max(&self) -> usize {
+    pub(crate) fn in_flight_max(&self) -> usize {
         self.settings.in_flight_max.max(1)
     }
 }

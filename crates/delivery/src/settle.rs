@@ -280,7 +280,7 @@ impl<R: Clone> Machine<R> {
             }
             Failure::AbsentOrForbidden if impatient && worked_since_first => self.bury(id, reason, false),
             Failure::Transient if came == Came::Parked || (impatient && worked_since_last) => {
-                self.give_up_or_park(id, reason.clone(), came == Came::Fetched || worked_since_last, impatient);
+                self.give_up_or_park(id, reason.clone(), came != Came::Parked || worked_since_last, impatient);
                 self.suspect(first, reason);
             }
             Failure::Transient | Failure::AbsentOrForbidden => {
@@ -383,7 +383,7 @@ impl<R: Clone> Machine<R> {
         let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
         let (dead, holds) = match &outcome {
             Outcome::Dead { holds, .. } => (true, *holds),
-            Outcome::Done | Outcome::Skipped | Outcome::Parked { .. } => (false, false),
+            Outcome::Done | Outcome::Skipped | Outcome::Overtaken | Outcome::Parked { .. } => (false, false),
         };
         // What a dead letter holds is parked; what may supersede it goes on.
         let parks = holds && self.settings.order == Order::Key && !assigned.park.supersedes;
@@ -412,7 +412,7 @@ impl<R: Clone> Machine<R> {
         let (moves, dead, holds) = match outcome {
             Outcome::Dead { holds, .. } => (true, true, *holds && order == Order::Key),
             Outcome::Done => (true, false, false),
-            Outcome::Skipped | Outcome::Parked { .. } => (false, false, false),
+            Outcome::Skipped | Outcome::Overtaken | Outcome::Parked { .. } => (false, false, false),
         };
         if entry.came == Came::Parked {
             assigned.park.end(lane.clone(), id.offset, now, dead);
@@ -468,6 +468,10 @@ impl<R: Clone> Machine<R> {
             assigned.recalled -= 1;
             self.recalled -= 1;
         }
+        if entry.came == Came::Replayed {
+            assigned.replayed.remove(&id.offset);
+            self.replayed -= 1;
+        }
         self.want_prepare_turn(id.partition);
         Some(entry)
     }
@@ -478,9 +482,10 @@ impl<R: Clone> Machine<R> {
         let attempts_total = entry.attempts_total();
         let Entry { key, record, attempts, came, bytes, .. } = entry;
         assigned.finals_bytes += bytes;
+        assigned.note_effect(key.as_ref(), id.offset, &outcome);
         assigned.finals.push(Final { id, key, record, outcome, came, attempts, attempts_total });
         let leaving = assigned.leaving.is_some();
-        self.commits.note_final(id.partition);
+        self.commits.note_final(id.partition, attempts_total > 0);
         // Half a window of them is not made to wait: they hold up fetching.
         self.commits.urgent |= leaving || self.many_finals_wait();
     }

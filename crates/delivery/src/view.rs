@@ -21,6 +21,8 @@ pub struct Load {
     pub allowed: usize,
     /// Records that the shell prepares.
     pub preparing: usize,
+    /// Replayed records that are under way.
+    pub replayed: usize,
     /// Records with a request that waits for its turn.
     pub prepared: usize,
     /// Records that wait for a time: to be tried again, or for an old owner's call to be over.
@@ -105,6 +107,7 @@ impl<R: Clone> Machine<R> {
             in_flight: self.in_flight,
             allowed: self.allowed(),
             preparing: self.preparing,
+            replayed: self.replayed,
             prepared: self.prepared,
             resting: self.timers.len(),
             buffered_records: self.window.records(),

@@ -42,6 +42,11 @@ impl Window {
         self.full
     }
 
+    /// Whether more than half of it is taken: then what can wait does.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.records > self.records_max / 2 || self.bytes > self.bytes_max / 2
+    }
+
     pub(crate) fn records(&self) -> usize {
         self.records
     }

@@ -41,6 +41,8 @@ pub enum What {
     },
     /// A consumer's own `when` passed it by.
     Skipped,
+    /// A replay passed it over, since a newer record of its key is done.
+    Overtaken,
     /// A call was answered.
     Called {
         /// `erp.createProject`.

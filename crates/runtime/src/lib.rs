@@ -13,6 +13,7 @@ pub mod operate;
 pub mod orders;
 pub mod producer;
 pub mod registry;
+pub mod replay;
 mod retention;
 pub mod state;
 pub mod system;

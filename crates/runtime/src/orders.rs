@@ -165,21 +165,23 @@ impl Known {
     fn command(&mut self, offset: i64, command: Command) {
         self.pauses.take(&command);
         let command = Arc::new(command);
-        match command.act {
+        match &command.act {
             Act::Pause { .. } | Act::Resume { .. } => {}
-            Act::Discard { .. } | Act::Redrive { .. } | Act::Bury { .. } | Act::Edit { .. } => {
+            Act::Discard { .. } | Act::Redrive { .. } | Act::Bury { .. } | Act::Edit { .. } | Act::Replay(_) => {
                 self.acts.insert(offset, Arc::clone(&command));
             }
+            // Who carries it out hears of it; who begins later does not hear of the replay any more.
+            Act::Cancel { command: cancelled } => self.acts.retain(|_, act| act.id != *cancelled),
         }
         self.listeners.retain(|listener| listener.send(Arc::clone(&command)).is_ok());
     }
 
     fn progress(&mut self, progress: Progress) {
         match progress.stage {
-            Stage::Done { .. } | Stage::Failed { .. } => {
+            Stage::Done { .. } | Stage::Failed { .. } | Stage::Replayed { .. } => {
                 self.done.insert((progress.command, progress.consumer, progress.partition));
             }
-            Stage::Accepted | Stage::UnderWay { .. } => return,
+            Stage::Accepted | Stage::UnderWay { .. } | Stage::Replaying { .. } => return,
         }
         let done = &self.done;
         let open = |command: &Command| {
@@ -190,11 +192,12 @@ impl Known {
     }
 }
 
-/// The consumer and the partitions that an act on dead letters concerns; none of one that pauses.
+/// The consumer and the partitions in which an act is carried out; none of one that pauses or cancels.
 #[must_use]
 pub fn concerns(act: &Act) -> (&str, Vec<i32>) {
     match act {
-        Act::Pause { .. } | Act::Resume { .. } => ("", Vec::new()),
+        Act::Pause { .. } | Act::Resume { .. } | Act::Cancel { .. } => ("", Vec::new()),
+        Act::Replay(replay) => (&replay.consumer, replay.ranges.iter().map(|range| range.partition).collect()),
         Act::Discard { consumer, lots } | Act::Redrive { consumer, lots, .. } | Act::Bury { consumer, lots } => {
             (consumer, lots.iter().map(|lot| lot.partition).collect())
         }

@@ -135,6 +135,8 @@ pub struct ConsumerMetrics {
     pub done: IntCounter,
     /// Passed by.
     pub skipped: IntCounter,
+    /// Replayed records that were passed over.
+    pub overtaken: IntCounter,
     /// Dead letters.
     pub dead: IntCounter,
     /// Set aside, each time.
@@ -272,6 +274,7 @@ impl Metrics {
         ConsumerMetrics {
             done: self.deliveries.with_label_values(&[name, "done"]),
             skipped: self.deliveries.with_label_values(&[name, "skipped"]),
+            overtaken: self.deliveries.with_label_values(&[name, "overtaken"]),
             dead: self.deliveries.with_label_values(&[name, "dead"]),
             parked: self.deliveries.with_label_values(&[name, "parked"]),
             parked_records: self.parked_records.with_label_values(&[name]),

@@ -60,7 +60,7 @@ pub struct Arrival {
     pub path: String,
     /// `Idempotency-Key`, without quotes.
     pub idempotency_key: Option<String>,
-    /// The headers that name an event, by name: those that begin with `ce-` or `ce_`, and `traceparent`.
+    /// The headers that name an event, by name: those that begin with `ce-` or `ce_`, `traceparent` and `tieline-replay`.
     pub event_headers: BTreeMap<String, String>,
     /// SHA-256 of the body.
     pub body_sha256: [u8; 32],
@@ -239,7 +239,8 @@ fn key_at(pointer: &str, body: &[u8]) -> Option<String> {
 }
 
 fn event_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let named = |name: &str| name.starts_with("ce-") || name.starts_with("ce_") || name == "traceparent";
+    let ours = ["traceparent", "tieline-replay"];
+    let named = |name: &str| name.starts_with("ce-") || name.starts_with("ce_") || ours.contains(&name);
     let found = headers.iter().filter(|(name, _)| named(name.as_str()));
     found.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect()
 }

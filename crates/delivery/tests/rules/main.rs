@@ -13,5 +13,6 @@ mod outage;
 mod parking;
 mod pausing;
 mod refused;
+mod replaying;
 mod takeover;
 mod window;

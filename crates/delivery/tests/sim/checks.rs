@@ -71,13 +71,15 @@ impl World {
     fn check_order(&self, process: usize, event: usize) {
         for before in self.log.before(self.plan.settings.order, event) {
             let ended = match self.topics.ledger.get(&before) {
-                Some(Outcome::Done | Outcome::Skipped) => true,
+                Some(Outcome::Done | Outcome::Skipped | Outcome::Overtaken) => true,
                 Some(Outcome::Dead { .. }) => {
                     let (partition, offset) = self.log.records[before].place();
                     let holds = self.topics.holds.iter().any(|((of, _), dead)| (*of, *dead) == (partition, offset));
                     // Where records of a partition wait for each other, it was redriven in its place.
                     !holds || self.plan.supersedes() || self.processes[process].settled.contains(&before)
                 }
+                // What is replayed is in nobody's way before it is parked, or dead.
+                None if self.log.records[before].replay.is_some() => true,
                 Some(Outcome::Parked { .. }) | None => self.processes[process].settled.contains(&before),
             };
             let state = self.topics.ledger.get(&before);
@@ -110,7 +112,7 @@ impl World {
         for end in &commit.finals {
             let Outcome::Parked { reason, .. } = &end.outcome else { continue };
             assert!(self.plan.settings.order != Order::Partition, "e{} is parked", end.record);
-            if end.came != Came::Fetched || NOT_FAILED.contains(&reason.code.as_str()) {
+            if matches!(end.came, Came::Parked | Came::Redriven) || NOT_FAILED.contains(&reason.code.as_str()) {
                 continue;
             }
             let Some(failed) = shell.failed.get(&end.record) else { panic!("e{} is parked unfailed", end.record) };

@@ -107,7 +107,8 @@ impl World {
         let (event, place) = (end.record, (end.id.partition.0, end.id.offset));
         let before = self.topics.ledger.insert(event, end.outcome.clone());
         match (&before, end.came) {
-            (None, Came::Fetched) => {}
+            (None, Came::Fetched) => assert!(self.log.records[event].replay.is_none(), "e{event} is a replay"),
+            (None, Came::Replayed) => self.seen.note("replayed"),
             (Some(Outcome::Parked { .. }), Came::Parked) => {
                 assert!(self.topics.parked.remove(&place).is_some(), "e{event} comes from the park, and is not there");
             }
@@ -125,6 +126,10 @@ impl World {
         let kind = match end.outcome {
             Outcome::Done => None,
             Outcome::Skipped => Some(End::Skipped),
+            Outcome::Overtaken => {
+                self.seen.note("replays overtaken");
+                Some(End::Superseded)
+            }
             Outcome::Dead { holds, effect, .. } => {
                 self.topics.dead.insert(place, (event, effect));
                 if holds {
@@ -137,6 +142,9 @@ impl World {
             }
             Outcome::Parked { retry_at, state, reason } => {
                 self.seen.note("parked");
+                if end.came == Came::Replayed {
+                    self.seen.note("replays parked");
+                }
                 let writer = &self.processes[who.process];
                 let due_ms = i64::try_from(writer.now_ms(retry_at)).unwrap() - i64::try_from(self.now_ms).unwrap();
                 let wall_ms = writer.wall_ms(self.now_ms);

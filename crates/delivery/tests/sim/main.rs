@@ -14,6 +14,7 @@ mod log;
 mod operator;
 mod plan;
 mod process;
+mod replays;
 mod seen;
 mod shell;
 mod state_topics;

@@ -16,6 +16,9 @@ impl World {
         } else if self.plan.weather != Weather::Outages && self.dice.chance(300) {
             self.stop_or_let_go();
         }
+        if !self.healed && self.dice.chance(600) {
+            self.order_replay();
+        }
         let holds: Vec<(i32, i64)> =
             self.topics.holds.iter().map(|((partition, _), dead)| (*partition, *dead)).collect();
         for (partition, offset) in holds {
@@ -62,13 +65,13 @@ impl World {
             let stuck = self.processes[process].machine.stuck();
             for id in stuck.into_iter().map(|stuck| stuck.id) {
                 let place = (id.partition.0, id.offset);
-                let at_fault = self
-                    .log
-                    .records
-                    .iter()
-                    .position(|record| record.place() == place && record.poison == Poison::Always);
-                if let Some(event) = at_fault {
-                    self.condemned.insert(event);
+                let at_fault = |event: &usize| {
+                    let record = &self.log.records[*event];
+                    record.place() == place && record.poison == Poison::Always
+                };
+                let at_fault: Vec<usize> = self.log.events(place.0).into_iter().filter(at_fault).collect();
+                if !at_fault.is_empty() {
+                    self.condemned.extend(at_fault);
                     self.input(process, Input::Bury { id });
                 }
             }

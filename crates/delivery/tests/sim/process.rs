@@ -18,8 +18,9 @@ pub struct Who {
 #[derive(Debug, Clone, Copy)]
 pub struct Owned {
     pub epoch: u64,
-    /// The next place in the log to fetch.
+    /// The next place in the log to fetch, and where the log ended when it came.
     pub place: usize,
+    pub end: i64,
     /// The group's number for it.
     pub assignment: u64,
 }
@@ -61,6 +62,8 @@ pub struct Process {
     pub settled: BTreeSet<usize>,
     pub uncovered: BTreeSet<usize>,
     pub failed: BTreeMap<usize, Failed>,
+    /// What the machine was given to deliver again, in this assignment.
+    pub replayed: BTreeSet<usize>,
     /// When a call worked last, and since when nobody may call.
     pub worked_ms: Option<u64>,
     pub calls_from_ms: u64,
@@ -96,6 +99,7 @@ impl Process {
             settled: BTreeSet::new(),
             uncovered: BTreeSet::new(),
             failed: BTreeMap::new(),
+            replayed: BTreeSet::new(),
             worked_ms: None,
             calls_from_ms: 0,
             paused_keys: BTreeSet::new(),
@@ -120,11 +124,11 @@ impl Process {
         1_000_000 + i64::try_from(now_ms).unwrap() + self.skew_ms
     }
 
-    pub fn own(&mut self, partition: i32, place: usize, assignment: u64, events: &[usize]) -> u64 {
+    pub fn own(&mut self, partition: i32, (place, end): (usize, i64), assignment: u64, events: &[usize]) -> u64 {
         self.disown(partition, events);
         let epoch = self.next_epoch;
         self.next_epoch += 1;
-        self.owned.insert(partition, Owned { epoch, place, assignment });
+        self.owned.insert(partition, Owned { epoch, place, end, assignment });
         epoch
     }
 
@@ -137,6 +141,7 @@ impl Process {
         for event in events {
             self.settled.remove(event);
             self.uncovered.remove(event);
+            self.replayed.remove(event);
             self.failed.remove(event);
         }
     }

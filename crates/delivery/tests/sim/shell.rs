@@ -167,6 +167,11 @@ impl World {
         let health = self.health(who, event);
         let poison = self.log.records[event].poison;
         let reply = self.system.call(&mut self.dice, self.now_ms, event, attempt, poison, health);
+        let applied = self.system.arrivals.last().is_some_and(|arrival| arrival.applied);
+        if applied && !by_owner {
+            let record = &self.log.records[event];
+            self.applied_by_zombies.insert((record.partition, record.key));
+        }
         if by_owner && self.system.remembered.contains(&event) {
             self.applied_by_owner.insert(event);
         }
@@ -286,7 +291,8 @@ impl World {
         let place = self.log.place_of(partition, offset);
         let shell = &mut self.processes[process];
         shell.generation = generation;
-        let epoch = Epoch(shell.own(partition, place, assignment, &self.log.partitions[&partition]));
+        let end = self.log.end(partition);
+        let epoch = Epoch(shell.own(partition, (place, end), assignment, &self.log.events(partition)));
         let wall_ms = shell.wall_ms(self.now_ms);
         let (parked, held) = self.topics.index(&self.log, partition, wall_ms, self.plan.clock_margin_ms);
         let tried = parked.iter().filter(|one| one.maybe_tried).count();
@@ -310,7 +316,7 @@ impl World {
     fn release(&mut self, process: usize, partition: i32) {
         let shell = &mut self.processes[process];
         let Some(owned) = shell.owned.get(&partition).copied() else { return };
-        shell.disown(partition, &self.log.partitions[&partition]);
+        shell.disown(partition, &self.log.events(partition));
         if shell.committing.is_some() {
             shell.released.push((partition, owned.assignment));
         } else {
@@ -326,7 +332,7 @@ impl World {
         let owned: Vec<i32> = shell.owned.keys().copied().collect();
         for partition in owned {
             let shell = &mut self.processes[process];
-            shell.disown(partition, &self.log.partitions[&partition]);
+            shell.disown(partition, &self.log.events(partition));
             self.input(process, Input::Lost { partition: Partition(partition) });
         }
         self.group.out.remove(&process);

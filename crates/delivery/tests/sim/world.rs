@@ -15,9 +15,13 @@ use crate::seen::Seen;
 use crate::state_topics::StateTopics;
 use crate::system::System;
 
+/// Numbers of partitions that stand for what is replayed of them.
+const REPLAYS: i32 = 1_000;
+
 pub enum Event {
     Produce,
     Fetch(usize),
+    Replay(usize),
     Wake(Who),
     /// Something reaches a process.
     To(Who, Message),
@@ -91,6 +95,8 @@ pub struct World {
     pub on_the_way: Vec<Call>,
     /// Events that had an effect through a call of an owner, so that the next owner has to know of it.
     pub applied_by_owner: BTreeSet<usize>,
+    /// Partitions and keys with an event that had its effect first through a call of another.
+    pub applied_by_zombies: BTreeSet<(i32, Option<u64>)>,
     /// Since when an event fails, and when it failed last, whoever tried it.
     pub failing: BTreeMap<usize, Failed>,
     /// Mappings under which a call has worked.
@@ -122,6 +128,7 @@ impl World {
             topics: StateTopics::new(plan.partitions),
             on_the_way: Vec::new(),
             applied_by_owner: BTreeSet::new(),
+            applied_by_zombies: BTreeSet::new(),
             failing: BTreeMap::new(),
             worked_under: BTreeSet::new(),
             condemned: BTreeSet::new(),
@@ -137,6 +144,7 @@ impl World {
             let fresh = world.process(process);
             world.processes.push(fresh);
             world.after(0, Event::Fetch(process));
+            world.after(0, Event::Replay(process));
         }
         world.after(0, Event::Produce);
         world.after(HEALS_AT_MS, Event::Heal);
@@ -184,7 +192,8 @@ impl World {
     }
 
     fn is_finished(&self) -> bool {
-        self.log.records.len() == self.plan.records
+        self.log.produced == self.plan.records
+            && self.log.replays.values().flatten().all(|event| self.topics.ledger.contains_key(event))
             && self.log.ends.iter().all(|(partition, end)| self.topics.offsets[partition].0 == *end)
             && self.topics.parked.is_empty()
             && self.topics.holds.is_empty()
@@ -207,11 +216,18 @@ impl World {
     fn judge(mut self) -> Seen {
         let by_key = self.plan.settings.order != Order::None;
         for (event, record) in self.log.records.iter().enumerate() {
+            let replay = record.replay;
+            // A zombie that calls late, for it or for a newer one, no owner can prevent.
+            let place = (record.partition, record.key);
+            let ordered =
+                by_key && !replay.is_some_and(|replay| replay.overtakes || self.applied_by_zombies.contains(&place));
             self.evidence.produced.push(Produced {
-                partition: record.partition,
+                // The committed offset has passed what is replayed long ago, and says nothing of it.
+                partition: record.partition + if replay.is_some() { REPLAYS } else { 0 },
                 offset: record.offset,
-                key: record.key.filter(|_| by_key).map(|key| format!("{}/{key}", record.partition)),
-                sequence: event as u64,
+                key: record.key.filter(|_| ordered).map(|key| format!("{}/{key}", record.partition)),
+                // Between the record that it is and the next one.
+                sequence: (replay.map_or(event, |replay| replay.of) * 1_000 + replay.map_or(0, |_| event)) as u64,
                 event_id: format!("e{event}"),
                 acknowledged: true,
             });
@@ -229,6 +245,7 @@ impl World {
             match outcome {
                 Outcome::Done => assert!(self.system.remembered.contains(event), "e{event} is done and has no effect"),
                 Outcome::Skipped => assert!(record.skipped, "e{event} is skipped"),
+                Outcome::Overtaken => assert!(record.replay.is_some(), "e{event} is no replay, and overtaken"),
                 Outcome::Dead { .. } => {}
                 Outcome::Parked { .. } => panic!("e{event} was parked last, and is parked no more"),
             }
@@ -248,9 +265,11 @@ impl World {
             format!("{:?}, {:?}, {:?}\n{views:#?}", process.who, machine.outage(), machine.load())
         });
         let parked: Vec<_> = self.topics.parked.keys().collect();
+        let open = self.log.replays.values().flatten().filter(|event| !self.topics.ledger.contains_key(*event));
+        let replays: Vec<_> = open.map(|event| (event, self.log.records[*event].place())).collect();
         let (group, topics) = (&self.group, &self.topics);
         format!(
-            "owners {:?}, shall {:?}, out {:?}, ends {:?}, committed {:?}, parked {parked:?}, holds {:?}\n",
+            "owners {:?}, shall {:?}, out {:?}, ends {:?}, committed {:?}, parked {parked:?}, replays {replays:?}, holds {:?}\n",
             group.owners, group.shall, group.out, self.log.ends, topics.offsets, topics.holds
         ) + &views.collect::<Vec<_>>().join("\n")
     }
@@ -264,6 +283,7 @@ impl World {
         match event {
             Event::Produce => self.produce(),
             Event::Fetch(process) => self.fetch(process),
+            Event::Replay(process) => self.replay(process),
             Event::Wake(who) => {
                 let process = &self.processes[who.process];
                 if process.who == who && !process.frozen {
@@ -292,7 +312,7 @@ impl World {
     }
 
     fn produce(&mut self) {
-        if self.log.records.len() == self.plan.records {
+        if self.log.produced == self.plan.records {
             return;
         }
         self.log.produce(&mut self.dice, self.plan.weather != Weather::Outages);

@@ -183,6 +183,7 @@ impl Service {
     fn forget(&mut self, partition: i32) {
         self.places.forget(partition);
         self.jobs.forget(partition);
+        self.replays.forget(partition);
         self.ages.forget(partition);
         self.paused_since.remove(&partition);
         if let Some(collector) = &mut self.collector {

@@ -114,7 +114,8 @@ impl StateTopics {
     ) -> Result<StateRecord, StateError> {
         let (topic, key) = (Cow::Borrowed(&*self.source), key.map(String::from_utf8_lossy));
         let (event_id, outcome) = (None, state::Outcome::Superseded);
-        let entries = vec![LedgerEntry { offset, event_id, key, outcome, attempts: 0, tried: Vec::new() }];
+        let entries =
+            vec![LedgerEntry { offset, event_id, key, outcome, attempts: 0, replay: None, tried: Vec::new() }];
         let value = Some(LedgerRecord { topic, partition, committed_at_ms: now_ms, entries }.encode()?);
         let key = LedgerRecord::key(&self.source, partition);
         Ok(StateRecord { topic: Arc::clone(&self.ledger), partition, key, value, parks: None })
@@ -131,7 +132,7 @@ impl StateTopics {
         let key = self.origin(partition, offset).key();
         let parked_again = matches!(ended.outcome, Outcome::Parked { .. });
         match ended.came {
-            Came::Fetched => {}
+            Came::Fetched | Came::Replayed => {}
             Came::Parked if parked_again => {} // Written over.
             Came::Parked => records.push(self.ends(&self.parked, partition, key.clone())),
             Came::Redriven => {
@@ -140,7 +141,7 @@ impl StateTopics {
             }
         }
         let (topic, value, parks) = match &ended.outcome {
-            Outcome::Done | Outcome::Skipped => return Ok(()),
+            Outcome::Done | Outcome::Skipped | Outcome::Overtaken => return Ok(()),
             Outcome::Dead { reason, effect, holds } => {
                 if *holds {
                     records.push(self.hold(ended, now.ms)?);
@@ -186,6 +187,7 @@ impl StateTopics {
             },
             sent: ended.record.effect.set_aside(),
             redriven: ended.record.redriven,
+            replay: ended.record.replay.as_deref().map(Cow::Borrowed),
             attempts_total: ended.attempts_total,
             attempts: attempts(&ended.attempts),
             died_at_ms: now_ms,
@@ -212,6 +214,7 @@ impl StateTopics {
             unknown_below: state.unknown_below,
             request: state.maybe_applied.then(|| ended.record.stored_request()).flatten(),
             redriven: ended.record.redriven + u32::from(ended.came == Came::Redriven),
+            replay: ended.record.replay.as_deref().map(Cow::Borrowed),
             attempts_total: ended.attempts_total,
             attempts: attempts(&ended.attempts),
             retry_at_ms,
@@ -240,10 +243,12 @@ fn ledger_entry(ended: &Final<Arc<Delivered>>) -> LedgerEntry<'_> {
         outcome: match &ended.outcome {
             Outcome::Done => state::Outcome::Done,
             Outcome::Skipped => state::Outcome::Skipped,
+            Outcome::Overtaken => state::Outcome::Overtaken,
             Outcome::Dead { .. } => state::Outcome::Dead,
             Outcome::Parked { .. } => state::Outcome::Parked,
         },
         attempts: ended.attempts_total,
+        replay: ended.record.replay.as_deref().map(Cow::Borrowed),
         // One attempt says no more than the outcome does.
         tried: if ended.attempts_total > 1 { attempts(&ended.attempts) } else { Vec::new() },
     }

@@ -177,7 +177,13 @@ impl Job {
         };
         let per_second = match self.command.act {
             Act::Redrive { per_second, .. } => per_second,
-            Act::Pause { .. } | Act::Resume { .. } | Act::Discard { .. } | Act::Bury { .. } | Act::Edit { .. } => None,
+            Act::Pause { .. }
+            | Act::Resume { .. }
+            | Act::Discard { .. }
+            | Act::Bury { .. }
+            | Act::Edit { .. }
+            | Act::Replay(_)
+            | Act::Cancel { .. } => None,
         };
         let most = per_second.map_or(BATCH, |rate| (rate.max(1) as usize).min(BATCH));
         if per_second.is_some() {
@@ -195,7 +201,7 @@ fn letters_of(act: &Act, partition: i32) -> Option<(String, Vec<i64>)> {
         Some((lot.topic.clone(), lot.offsets.clone()))
     };
     match act {
-        Act::Pause { .. } | Act::Resume { .. } => None,
+        Act::Pause { .. } | Act::Resume { .. } | Act::Replay(_) | Act::Cancel { .. } => None,
         Act::Discard { lots, .. } | Act::Redrive { lots, .. } | Act::Bury { lots, .. } => of(lots),
         Act::Edit { origin, .. } if origin.partition == partition => Some((origin.topic.clone(), vec![origin.offset])),
         Act::Edit { .. } => None,

@@ -12,6 +12,9 @@ mod lag;
 mod ordered;
 mod parked;
 mod prepare;
+mod preview;
+mod replaying;
+mod replays;
 mod send;
 mod send_batch;
 mod service;
@@ -27,6 +30,7 @@ mod wiring;
 pub(crate) use prepare::BOUNDS;
 pub(crate) use settings::RETRY_AFTER_MAX;
 
+pub use preview::{Preview, preview};
 pub use service::{ServiceError, Stop, run};
 pub use status::{ConsumerStatus, LimitStatus, OutageStatus, PartitionStatus, StuckRecord};
 pub use wiring::{Wiring, WiringError};

@@ -34,6 +34,7 @@ impl Service {
 
     /// Somebody has ordered something.
     pub(super) fn ordered(&mut self, command: &Arc<Command>) {
+        tracing::debug!(consumer = self.consumer.name, command = command.id, "heard of an order");
         self.pauses.take(command);
         match &command.act {
             Act::Pause { target } => {
@@ -44,7 +45,11 @@ impl Service {
                 self.pause_as_ordered();
                 self.pause_key_as_ordered(target, false);
             }
-            Act::Discard { .. } | Act::Redrive { .. } | Act::Bury { .. } | Act::Edit { .. } => {
+            Act::Cancel { command } => {
+                self.acts.retain(|act| act.id != *command);
+                self.replays.cancel(command);
+            }
+            Act::Discard { .. } | Act::Redrive { .. } | Act::Bury { .. } | Act::Edit { .. } | Act::Replay(_) => {
                 self.acts.push(Arc::clone(command));
                 let ours: Vec<i32> = self.assignments.partitions().collect();
                 ours.into_iter().for_each(|partition| self.begin_job(command, partition));
@@ -68,7 +73,9 @@ impl Service {
         {
             return;
         }
-        if self.jobs.begin(command, partition, Instant::now()) {
+        if let Act::Replay(replay) = &command.act {
+            self.begin_replay(command, replay, partition);
+        } else if self.jobs.begin(command, partition, Instant::now()) {
             let (consumer, id) = (&self.consumer.name, &command.id);
             tracing::info!(
                 consumer,
@@ -187,7 +194,9 @@ impl Service {
         let id = RecordId { epoch, partition: Partition(id.1), offset };
         let key: Option<Key> = letter.original.key.as_deref().map(Into::into);
         let delivered = match &command.act {
-            Act::Pause { .. } | Act::Resume { .. } | Act::Bury { .. } => return false,
+            Act::Pause { .. } | Act::Resume { .. } | Act::Bury { .. } | Act::Replay(_) | Act::Cancel { .. } => {
+                return false;
+            }
             Act::Discard { .. } => {
                 self.input(Input::Discard { id, key: key.clone() });
                 return self.machine.is_under_way(id, key.as_ref());

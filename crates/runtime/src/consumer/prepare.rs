@@ -26,7 +26,7 @@ use crate::system::{Effect, Sent};
 pub(crate) const BOUNDS: Bounds = Bounds { items_max: 100_000, depth_max: 64, output_bytes_max: 4 << 20 };
 
 /// The type that a tombstone has which says none.
-const TOMBSTONE: &str = "tieline.tombstone";
+pub(super) const TOMBSTONE: &str = "tieline.tombstone";
 
 /// A record on its way through a consumer. The core hands it about untouched.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(super) struct Delivered {
     pub record: Record,
     /// How often it was redriven from the dead letters.
     pub redriven: u32,
+    /// The order by which it is replayed, if it is.
+    pub replay: Option<Arc<str>>,
     attributes: OnceLock<Attributes>,
     /// What was last prepared. The same bytes are sent again while an attempt may have been applied.
     request: Mutex<Option<Arc<PreparedCall>>>,
@@ -88,6 +90,7 @@ impl Delivered {
         Self {
             record,
             redriven: 0,
+            replay: None,
             attributes: OnceLock::new(),
             request: Mutex::new(None),
             effect: Effect::default(),
@@ -98,8 +101,12 @@ impl Delivered {
 
     /// A record that was parked, as it was.
     pub fn parked(parked: &ParkedRecord<'_>) -> Self {
-        let delivered =
-            Self { redriven: parked.redriven, effect: Effect::of(parked.sent), ..Self::new(parked.original.record()) };
+        let delivered = Self {
+            redriven: parked.redriven,
+            replay: parked.replay.as_deref().map(Into::into),
+            effect: Effect::of(parked.sent),
+            ..Self::new(parked.original.record())
+        };
         if let Some(request) = &parked.request {
             delivered.keep_request(PreparedCall::stored(request));
             if let Ok(attributes) = attributes_of(&delivered.record) {
@@ -112,7 +119,13 @@ impl Delivered {
     /// A dead letter, as it was.
     pub fn redriven(letter: &DeadLetter<'_>) -> Self {
         let effect = Effect::of(letter.sent);
-        Self { redriven: letter.redriven, effect, ..Self::new(letter.original.record()) }
+        let replay = letter.replay.as_deref().map(Into::into);
+        Self { redriven: letter.redriven, replay, effect, ..Self::new(letter.original.record()) }
+    }
+
+    /// A record that is delivered again by this order, with an effect of its own where that is in a round of its own.
+    pub fn replayed(record: Record, order: &Arc<str>, round: u32) -> Self {
+        Self { replay: Some(Arc::clone(order)), effect: Effect::of(Sent::in_round(round)), ..Self::new(record) }
     }
 
     /// A dead letter with another value, which is to have an effect of its own.
@@ -367,7 +380,7 @@ fn attributes_of(record: &Record) -> Result<Attributes, AttributesError> {
 }
 
 /// The request of a tombstone, made of its key alone.
-fn bury(tombstone: &Tombstone, delivered: &Delivered) -> Result<PreparedCall, Step> {
+pub(super) fn bury(tombstone: &Tombstone, delivered: &Delivered) -> Result<PreparedCall, Step> {
     let key = delivered.record.key.as_deref().map(str::from_utf8);
     let key = match key {
         Some(Ok(key)) => Value::String(key.to_owned()),
@@ -384,7 +397,7 @@ fn bury(tombstone: &Tombstone, delivered: &Delivered) -> Result<PreparedCall, St
 }
 
 /// The request of a call.
-fn written(call: &Call, frame: &Frame<'_>, names: Names<'_>) -> Result<PreparedCall, Step> {
+pub(super) fn written(call: &Call, frame: &Frame<'_>, names: Names<'_>) -> Result<PreparedCall, Step> {
     let parameters = parameters(&call.with, frame, names)?;
     let body = match &call.body {
         Some(mapping) => {
@@ -422,11 +435,11 @@ pub(super) fn reason(code: &str, detail: String) -> Reason {
     Reason { code: code.to_owned(), detail }
 }
 
-fn undecodable(error: &dyn std::error::Error) -> Step {
+pub(super) fn undecodable(error: &dyn std::error::Error) -> Step {
     Step::Refused(reason("undecodable", error.to_string()))
 }
 
-fn unmappable(what: &str, error: &RunError) -> Step {
+pub(super) fn unmappable(what: &str, error: &RunError) -> Step {
     Step::Refused(reason("unmappable", format!("{what}: {error}")))
 }
 

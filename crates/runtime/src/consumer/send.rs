@@ -18,6 +18,9 @@ use crate::system::{Attempted, Request, SystemClient};
 use crate::telemetry::ConsumerMetrics;
 use crate::trace;
 
+/// The header that a replayed record's request carries. Its value is the order's id, as `tieline control list` shows it.
+const REPLAY_HEADER: &str = "Tieline-Replay";
+
 /// Sends the requests of one consumer.
 #[derive(Debug)]
 pub(super) struct Sender {
@@ -47,8 +50,8 @@ impl Sender {
         let what = if delivered.is_tombstone() { "tombstone" } else { "call" };
         let key = self.cause(what, attributes, delivered.effect.round()).key();
         let reads_response = self.follows(delivered);
-        let mut request =
-            Request { reads_response, on_behalf: self.on_behalf(), ..request(call, &prepared, attributes, key) };
+        let (headers, on_behalf) = (replay_header(delivered.replay.as_deref()), self.on_behalf());
+        let mut request = Request { reads_response, headers, on_behalf, ..request(call, &prepared, attributes, key) };
         let started = Instant::now();
         let mut attempted = self.system.once(&mut request, &delivered.effect, maybe_applied, ticket).await;
         if attempted.answer == Answer::Applied {
@@ -146,6 +149,11 @@ impl Sender {
     pub(super) fn tell(&self, delivered: &Delivered, what: impl FnOnce() -> What) {
         tell(&self.preparer, delivered, what);
     }
+}
+
+/// What tells the system that this is a replay, and of which order.
+pub(super) fn replay_header(order: Option<&str>) -> Vec<(String, String)> {
+    order.map(|order| (REPLAY_HEADER.to_owned(), order.to_owned())).into_iter().collect()
 }
 
 fn request(call: &Call, prepared: &PreparedCall, attributes: &Attributes, key: Uuid) -> Request {

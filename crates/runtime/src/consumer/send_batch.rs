@@ -145,7 +145,7 @@ impl Sender {
             body: Some(batch.body(bodies).into()),
             idempotency_key: Some(key_of_batch(keys)),
             traceparent: Some(trace::child_of(parent)),
-            headers: Vec::new(),
+            headers: super::send::replay_header(items.iter().find_map(|item| item.waiting.delivered.replay.as_deref())),
             on_behalf: self.on_behalf(),
             reads_response: true,
         }

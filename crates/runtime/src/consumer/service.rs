@@ -24,6 +24,7 @@ use super::lag::Ages;
 use super::ordered::JobRead;
 use super::parked::Places;
 use super::prepare::{Delivered, Preparer, Step};
+use super::replays::{Read, ReplayId, Replays};
 use super::send::{Sender, detail, tell};
 use super::send_batch::Answered;
 use super::settings::settings;
@@ -102,6 +103,7 @@ pub(super) enum Done {
     Answered { id: RecordId, attempt: u32, answer: Answer, log: AttemptLog },
     BatchAnswered(Vec<Answered>),
     JobRead { id: JobId, read: JobRead },
+    ReplayRead { id: ReplayId, read: Box<Option<Read>>, more: mpsc::Receiver<Read> },
     Told,
     Recalled { id: RecordId, parked: Result<Box<ParkedRecord<'static>>, String> },
     Behind { records: Option<i64> },
@@ -136,6 +138,10 @@ async fn deliver(started: Started, mut stop: watch::Receiver<Stop>) -> Result<()
             Next::Wait(until) => until,
             Next::Drained => break,
         };
+        if service.go_on_with_replays() {
+            continue;
+        }
+        let until = until.into_iter().chain(service.replays.due().map(Into::into)).min();
         tokio::select! {
             event = fetched.recv(), if service.is_polled => match event {
                 Some(event) => if let Err(error) = service.fetched(event) { service.give_up(error) },
@@ -216,6 +222,7 @@ pub(super) struct Service {
     pub(super) pauses: Pauses,
     pub(super) acts: Vec<Arc<Command>>,
     pub(super) jobs: Jobs,
+    pub(super) replays: Replays,
     pub(super) letters: Arc<LetterTopic>,
     pub(super) metrics: ConsumerMetrics,
     pub(super) status: watch::Sender<ConsumerStatus>,
@@ -296,6 +303,7 @@ impl Service {
             pauses: Pauses::default(),
             acts: Vec::new(),
             jobs: Jobs::default(),
+            replays: Replays::default(),
             letters,
             metrics,
             status,
@@ -470,6 +478,7 @@ impl Service {
             }
             Done::Recalled { id, parked } => self.recalled(id, parked),
             Done::JobRead { id, read } => return self.job_read(&id, read),
+            Done::ReplayRead { id, read, more } => return self.replay_read(&id, *read, more),
             Done::Told => return,
             Done::Behind { records } => {
                 self.asking_lag = false;

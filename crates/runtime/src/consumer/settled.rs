@@ -14,7 +14,11 @@ use crate::kafka::{Batch, Report};
 
 impl Service {
     pub(super) fn commit(&mut self, now: Time, commit: Commit<Arc<Delivered>>) {
-        match state_records(&self.topics, &commit, Now { at: now, ms: crate::now_ms() }) {
+        let beside = self.replays_beside(&commit);
+        match state_records(&self.topics, &commit, Now { at: now, ms: crate::now_ms() }).and_then(|mut records| {
+            records.extend(beside?);
+            Ok(records)
+        }) {
             Ok(records) => {
                 let membership = self.assignments.proof();
                 let batch = Batch { id: commit.id, offsets: commit.offsets.clone(), records, membership };
@@ -46,6 +50,7 @@ impl Service {
                 if let Some(commit) = &commit {
                     self.jobs_durable(commit);
                 }
+                self.replays_made(commit.as_ref(), true);
                 self.input(Input::Committed { commit: report.id });
             }
             Err(error) => {
@@ -69,6 +74,7 @@ impl Service {
         }
         match &ended.outcome {
             Outcome::Done => {}
+            Outcome::Overtaken => tell(&self.preparer, &ended.record, || What::Overtaken),
             Outcome::Skipped => tell(&self.preparer, &ended.record, || What::Skipped),
             Outcome::Dead { reason, .. } => {
                 tell(&self.preparer, &ended.record, || What::Dead { reason: reason.detail.clone() });
@@ -84,6 +90,7 @@ impl Service {
         match outcome {
             Outcome::Done => self.metrics.done.inc(),
             Outcome::Skipped => self.metrics.skipped.inc(),
+            Outcome::Overtaken => self.metrics.overtaken.inc(),
             Outcome::Dead { .. } => self.metrics.dead.inc(),
             Outcome::Parked { .. } => self.metrics.parked.inc(),
         }
@@ -91,6 +98,7 @@ impl Service {
 
     fn commit_failed(&mut self, id: CommitId) {
         self.metrics.commits_failed.inc();
+        self.replays_made(None, false);
         // The core waits before it asks again.
         self.input(Input::CommitFailed { commit: id });
     }

@@ -194,6 +194,7 @@ mod tests {
             unknown_below: None,
             request: None,
             redriven: 0,
+            replay: None,
             attempts_total: 0,
             attempts: Vec::new(),
             retry_at_ms,

@@ -76,7 +76,7 @@ impl Asked {
         match &mut command.act {
             Act::Discard { lots, .. } | Act::Redrive { lots, .. } | Act::Bury { lots, .. } => lots.clear(),
             Act::Edit { value, .. } => *value = None,
-            Act::Pause { .. } | Act::Resume { .. } => {}
+            Act::Pause { .. } | Act::Resume { .. } | Act::Replay(_) | Act::Cancel { .. } => {}
         }
         Self { command, letters, progress: Vec::new() }
     }

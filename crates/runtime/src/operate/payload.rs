@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
-use tieline_bus::Event;
+use tieline_bus::{Consumer, Event};
 use tieline_mapping::yaml::{Node, NodeValue};
 use tieline_mapping::{Compiler, Diagnostic, Filter, Layout, Reader, Severity, Span};
 use tieline_schema::avro::EventSchema;
@@ -12,6 +12,7 @@ use tieline_schema::friendly::VALUES_MAX;
 use tieline_schema::wire::{SchemaRef, VALUE_SCHEMA_HEADER, WireError, split, v0_header};
 
 use crate::consumer::BOUNDS;
+use crate::kafka::Record;
 use crate::registry::{RegistryClient, RegistryError, WriterSchema};
 use crate::state::DeadLetter;
 
@@ -48,7 +49,7 @@ pub enum PayloadError {
     Registry(#[from] RegistryError),
 }
 
-/// Reads payloads with the registry's schemas.
+/// Reads payloads with the registry's schemas. One that reads for a consumer reads for nobody else.
 #[derive(Debug)]
 pub struct Payload {
     registry: RegistryClient,
@@ -88,12 +89,32 @@ impl Payload {
     /// # Errors
     /// When the registry cannot be asked.
     pub fn holds(&mut self, condition: &Condition, letter: &DeadLetter<'_>) -> Result<Option<bool>, RegistryError> {
-        if letter.original.header("ce_type").is_some_and(|ty| ty != condition.event.name.as_bytes()) {
+        let header = |name| letter.original.header(name);
+        self.judge(condition, header("ce_type"), letter.original.value.as_deref(), header(VALUE_SCHEMA_HEADER))
+    }
+
+    /// The same for a record of the event's topic.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked.
+    pub fn holds_of(&mut self, condition: &Condition, record: &Record) -> Result<Option<bool>, RegistryError> {
+        let header = |name| record.headers.last(name);
+        self.judge(condition, header("ce_type"), record.value.as_deref(), header(VALUE_SCHEMA_HEADER))
+    }
+
+    fn judge(
+        &mut self,
+        condition: &Condition,
+        ty: Option<&[u8]>,
+        value: Option<&[u8]>,
+        schema: Option<&[u8]>,
+    ) -> Result<Option<bool>, RegistryError> {
+        if ty.is_some_and(|ty| ty != condition.event.name.as_bytes()) {
             return Ok(None);
         }
-        let Some(value) = letter.original.value.as_deref() else { return Ok(None) };
-        let Ok((schema, datum)) = split(value, letter.original.header(VALUE_SCHEMA_HEADER)) else { return Ok(None) };
-        let Some(reader) = self.reader(condition, schema)? else { return Ok(None) };
+        let Some(value) = value else { return Ok(None) };
+        let Ok((schema, datum)) = split(value, schema) else { return Ok(None) };
+        let Some(reader) = self.reader(&condition.layout, &condition.event, schema)? else { return Ok(None) };
         let Ok(frame) = reader.read(datum, &BOUNDS) else { return Ok(None) };
         Ok(condition.filter.holds(&frame, &[]).ok())
     }
@@ -127,7 +148,20 @@ impl Payload {
         Ok(value)
     }
 
-    fn reader(&mut self, condition: &Condition, schema: SchemaRef) -> Result<Option<Arc<Reader>>, RegistryError> {
+    /// How a consumer reads what was written with a schema; none where it cannot, or the registry does not have it.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked.
+    pub fn reader_of(&mut self, consumer: &Consumer, schema: SchemaRef) -> Result<Option<Arc<Reader>>, RegistryError> {
+        self.reader(&consumer.layout, &consumer.event, schema)
+    }
+
+    fn reader(
+        &mut self,
+        layout: &Layout,
+        event: &Event,
+        schema: SchemaRef,
+    ) -> Result<Option<Arc<Reader>>, RegistryError> {
         if let Some(reader) = self.readers.get(&schema) {
             return Ok(Some(Arc::clone(reader)));
         }
@@ -142,7 +176,7 @@ impl Payload {
             ) => return Ok(None),
             Err(error @ (RegistryError::Unavailable { .. } | RegistryError::Refused { .. })) => return Err(error),
         };
-        let Ok(reader) = condition.layout.reader(&writer.avro, &condition.event.schema.avro) else { return Ok(None) };
+        let Ok(reader) = layout.reader(&writer.avro, &event.schema.avro) else { return Ok(None) };
         let reader = Arc::new(reader);
         self.readers.insert(schema, Arc::clone(&reader));
         Ok(Some(reader))

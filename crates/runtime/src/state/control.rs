@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Origin, StateError, bytes, encode};
+use super::{Origin, StateError, Tally, bytes, encode};
 use crate::kafka::state_topic;
 
 /// Most dead letters of one command: with offsets of 19 digits and their commas 2 MB, which the topic takes.
@@ -83,6 +83,45 @@ pub enum Act {
         #[serde(with = "bytes")]
         value: Option<Cow<'static, [u8]>>,
     },
+    /// Deliver stretches of the consumer's topic again, behind live work.
+    Replay(Replay),
+    /// End a replay where it stands.
+    Cancel {
+        /// The command that ordered it.
+        command: String,
+    },
+}
+
+/// Stretches of a topic that are delivered again. Where they end was settled when it was ordered, so that it has an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// The consumer.
+    pub consumer: String,
+    /// Its topic.
+    pub topic: String,
+    /// The stretches, one for each partition at most.
+    pub ranges: Vec<Range>,
+    /// What the ledger shows as done is sent too, with an effect of its own: under the idempotency key of another round.
+    pub again: bool,
+    /// It is sent even if a newer record of its key is done.
+    pub overtake: bool,
+    /// Only events for which this holds, in the mapping language.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// Most of them that are sent in a second, by each replica; as many as live work leaves room for without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_second: Option<u32>,
+}
+
+/// A stretch of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    /// The partition.
+    pub partition: i32,
+    /// The first offset.
+    pub from: i64,
+    /// The offset after the last.
+    pub to: i64,
 }
 
 /// What is paused.
@@ -105,6 +144,11 @@ pub enum Target {
         key: String,
         /// The consumer.
         consumer: Option<String>,
+    },
+    /// A replay.
+    Replay {
+        /// The command that ordered it.
+        command: String,
     },
 }
 
@@ -155,6 +199,28 @@ pub enum Stage {
         done: u64,
         /// How many were passed over: gone already, redriven too often, or final by themselves.
         passed: u64,
+    },
+    /// A replay is so far. Written in the transaction of the consumer that covers what it says.
+    Replaying {
+        /// All before this offset has ended, as the tally says.
+        at: i64,
+        /// Nothing at or above this offset was sent.
+        ceiling: i64,
+        /// The offset after the last.
+        to: i64,
+        /// How many records of it are looked at in a second, as it goes now.
+        per_second: u64,
+        /// What became of those before `at`.
+        #[serde(flatten)]
+        tally: Tally,
+    },
+    /// A replay has come to its end, or was ended.
+    Replayed {
+        /// What became of its records.
+        #[serde(flatten)]
+        tally: Tally,
+        /// Somebody has ended it before.
+        cancelled: bool,
     },
     /// It cannot be done.
     Failed {
@@ -229,7 +295,7 @@ impl Act {
     #[must_use]
     pub fn letters(&self) -> usize {
         match self {
-            Self::Pause { .. } | Self::Resume { .. } => 0,
+            Self::Pause { .. } | Self::Resume { .. } | Self::Replay(_) | Self::Cancel { .. } => 0,
             Self::Discard { lots, .. } | Self::Redrive { lots, .. } | Self::Bury { lots, .. } => {
                 lots.iter().map(|lot| lot.offsets.len()).sum()
             }
@@ -280,6 +346,17 @@ mod tests {
             Act::Redrive { consumer: consumer(), lots: lots(), per_second: Some(5), rounds_max: 3 },
             Act::Bury { consumer: consumer(), lots: lots() },
             Act::Edit { consumer: consumer(), origin: origin(0, 4), value: Some(vec![0, 0, 255].into()) },
+            Act::Replay(Replay {
+                consumer: consumer(),
+                topic: "crm.deals".to_owned(),
+                ranges: vec![Range { partition: 0, from: 3, to: 9 }],
+                again: true,
+                overtake: false,
+                condition: Some(".deal.amount > 1000".to_owned()),
+                per_second: Some(50),
+            }),
+            Act::Cancel { command: "c0".to_owned() },
+            Act::Resume { target: Target::Replay { command: "c0".to_owned() } },
         ] {
             let command = command(act);
             let read = ControlRecord::decode(&command.key(), &command.encode().unwrap()).unwrap();
@@ -294,6 +371,8 @@ mod tests {
             Stage::UnderWay { done: 1, of: 2 },
             Stage::Done { done: 2, passed: 0 },
             Stage::Failed { why: "no such consumer".to_owned() },
+            Stage::Replaying { at: 5, ceiling: 9, to: 9, per_second: 7, tally: Tally { sent: 2, ..Tally::default() } },
+            Stage::Replayed { tally: Tally { overtaken: 1, ..Tally::default() }, cancelled: true },
         ] {
             let (command, consumer, by) = ("c1".to_owned(), "erp-project".to_owned(), "host-1".to_owned());
             let progress = Progress { command, consumer, partition: 3, by, at_ms: 5, stage };

@@ -26,6 +26,9 @@ pub struct DeadLetter<'a> {
     /// How often it was redriven before it died (again).
     #[serde(default)]
     pub redriven: u32,
+    /// The order by which it was replayed, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Cow<'a, str>>,
     /// How many attempts there were.
     pub attempts_total: u32,
     /// The attempts: the first 3 and the last 20.
@@ -104,6 +107,7 @@ mod tests {
             effect: Effect::None,
             sent: Sent::in_round(1),
             redriven: 2,
+            replay: None,
             attempts_total: 1,
             attempts: vec![Attempt { at_ms: 6, status: Some(422), excerpt: "no".into() }],
             died_at_ms: 7,

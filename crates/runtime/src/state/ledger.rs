@@ -44,6 +44,9 @@ pub struct LedgerEntry<'a> {
     pub outcome: Outcome,
     /// How many attempts there were.
     pub attempts: u32,
+    /// The order by which it was replayed, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Cow<'a, str>>,
     /// The attempts, where there was more than one: the first 3 and the last 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<Attempt<'a>>,
@@ -63,6 +66,8 @@ pub enum Outcome {
     Parked,
     /// A newer record of its key made it moot.
     Superseded,
+    /// It was replayed, and not sent, since a newer record of its key had come before it. What became of it before stands.
+    Overtaken,
 }
 
 impl Outcome {
@@ -75,6 +80,7 @@ impl Outcome {
             Self::Dead => "dead",
             Self::Parked => "parked",
             Self::Superseded => "superseded",
+            Self::Overtaken => "overtaken",
         }
     }
 }
@@ -139,7 +145,7 @@ mod tests {
     fn entry(offset: i64, key: &str) -> LedgerEntry<'_> {
         let tried = vec![Attempt { at_ms: 7, status: Some(503), excerpt: "busy".into() }];
         let (event_id, key) = (Some("evt_1".into()), Some(key.into()));
-        LedgerEntry { offset, event_id, key, outcome: Outcome::Done, attempts: 2, tried }
+        LedgerEntry { offset, event_id, key, outcome: Outcome::Done, attempts: 2, replay: None, tried }
     }
 
     #[test]

@@ -22,16 +22,20 @@ mod origin;
 mod original;
 mod parked;
 mod pauses;
+mod tally;
 mod unmapped;
 
 pub use attempt::Attempt;
-pub use control::{Act, Command, ControlRecord, LETTERS_MAX, Lot, Progress, Stage, Target, control_topic};
+pub use control::{
+    Act, Command, ControlRecord, LETTERS_MAX, Lot, Progress, Range, Replay, Stage, Target, control_topic,
+};
 pub use dead_letter::{DeadLetter, Effect};
 pub use ledger::{LedgerEntry, LedgerRecord, Outcome};
 pub use origin::{Origin, OriginError};
 pub use original::{Header, Original};
 pub use parked::{Hold, ParkedRecord, ParkedSketch, StoredRequest};
 pub use pauses::Pauses;
+pub use tally::Tally;
 pub use unmapped::UnmappedBody;
 
 use serde::de::DeserializeOwned;

@@ -40,6 +40,9 @@ pub struct ParkedRecord<'a> {
     /// How often it was redriven.
     #[serde(default)]
     pub redriven: u32,
+    /// The order by which it is replayed, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Cow<'a, str>>,
     /// How many attempts there were.
     pub attempts_total: u32,
     /// The attempts: the first 3 and the last 20.
@@ -201,6 +204,7 @@ mod tests {
                 looked_up: vec![("manager".into(), Cow::Owned(serde_json::json!({ "name": "Ada" })))],
             }),
             redriven: 1,
+            replay: None,
             attempts_total: 9,
             attempts: vec![Attempt { at_ms: 6, status: Some(503), excerpt: "busy".into() }],
             retry_at_ms: 60_000,

@@ -22,7 +22,10 @@ impl Pauses {
             Act::Resume { target } => {
                 self.standing.remove(target);
             }
-            Act::Discard { .. } | Act::Redrive { .. } | Act::Bury { .. } | Act::Edit { .. } => {}
+            Act::Cancel { command } => {
+                self.standing.remove(&Target::Replay { command: command.clone() });
+            }
+            Act::Discard { .. } | Act::Redrive { .. } | Act::Bury { .. } | Act::Edit { .. } | Act::Replay(_) => {}
         }
     }
 
@@ -39,6 +42,12 @@ impl Pauses {
     pub fn of_key(&self, consumer: &str, key: &str) -> Option<&str> {
         let of = |consumer| self.standing.get(&Target::Key { key: key.to_owned(), consumer });
         of(None).or_else(|| of(Some(consumer.to_owned()))).map(String::as_str)
+    }
+
+    /// Whether this replay is paused.
+    #[must_use]
+    pub fn is_of_replay(&self, command: &str) -> bool {
+        self.standing.contains_key(&Target::Replay { command: command.to_owned() })
     }
 
     /// All that stand.

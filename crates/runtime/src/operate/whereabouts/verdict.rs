@@ -55,6 +55,10 @@ impl Kept {
         let (state, why) = match entry.outcome {
             Outcome::Done => (State::Done, String::new()),
             Outcome::Skipped => (State::Skipped, "the consumer's `when` or its event does not ask for it".to_owned()),
+            // Of what became of it before, the ledger no longer tells.
+            Outcome::Overtaken => {
+                (State::Unknown, "a replay passed it over: a newer record of its key is done".to_owned())
+            }
             Outcome::Superseded => (State::Superseded, "a newer record of its key made it moot".to_owned()),
             // Its dead letter is gone: it was redriven or discarded, and a redrive's outcome would stand here.
             Outcome::Dead => (State::Dead, "its dead letter was discarded, or is being redriven".to_owned()),
@@ -175,6 +179,7 @@ mod tests {
             effect: Effect::Exists,
             sent: crate::system::Sent::default(),
             redriven: 0,
+            replay: None,
             attempts_total: 4,
             attempts: Vec::new(),
             died_at_ms: 9,
@@ -193,7 +198,8 @@ mod tests {
     }
 
     fn entry(offset: i64, outcome: Outcome) -> Entry {
-        let entry = LedgerEntry { offset, event_id: None, key: None, outcome, attempts: 2, tried: Vec::new() };
+        let entry =
+            LedgerEntry { offset, event_id: None, key: None, outcome, attempts: 2, replay: None, tried: Vec::new() };
         Entry { entry, at_ms: 5 }
     }
 
