@@ -146,8 +146,9 @@ async fn again_makes_one_new_effect_of_each_beside_live_traffic_that_keeps_its_o
     load.drained(old.len(), secs(60)).await;
     load.all_committed(&old, secs(60)).await;
 
+    let ends: Vec<String> = load.committed("apply-item").iter().map(|(p, offset)| format!("{p}:{offset}")).collect();
     let live = load.produce_from(RECORDS, 1_000, secs(10));
-    let order = load.order_replay(&["--from", "earliest", "--again", "--overtake"]);
+    let order = load.order_replay(&["--from", "earliest", "--to", &ends.join(","), "--again", "--overtake"]);
     // Whoever pauses it stops it, and it goes on from there.
     eventually("some are sent again", secs(60), || load.sends(&order).len() >= 50).await;
     let run = |args: &[&str]| tokio::task::block_in_place(|| tieline(load.dir.path(), args, &load.environment));

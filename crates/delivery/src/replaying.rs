@@ -28,7 +28,9 @@ impl<R: Clone> Machine<R> {
     #[must_use]
     pub fn replay_room(&self, partition: Partition, met_to: i64) -> usize {
         let met = self.partitions.get(&partition).is_some_and(|assigned| {
-            assigned.is_working() && assigned.frontier.next() >= met_to.min(assigned.inherited_ceiling)
+            assigned.is_working()
+                && !self.commits.together.is_refused(partition)
+                && assigned.frontier.next() >= met_to.min(assigned.inherited_ceiling)
         });
         let told_to_wait = self.now < self.prepare_from || self.now < self.send_from;
         if !met || told_to_wait || self.window.is_half_full() || !self.may_repeat_many_more() {

@@ -488,6 +488,12 @@ mod tests {
         stage
     }
 
+    fn ends(replays: &mut Replays, offset: i64, end: Tally) {
+        if let Some(job) = replays.get(&id()) {
+            job.note_end(offset, end);
+        }
+    }
+
     fn next(replays: &mut Replays, now: Instant) -> Option<i64> {
         replays.next(&id(), now).map(|record| record.offset)
     }
@@ -511,11 +517,10 @@ mod tests {
             [Some(11), Some(13), None]
         );
         let sent = Tally { sent: 1, ..Tally::default() };
-        let job = replays.get(&id()).map(|job| job.note_end(13, sent));
-        assert!(job.is_some());
+        ends(&mut replays, 13, sent);
         // The first one is under way: where it stands has not moved.
         assert_eq!(commits(&mut replays, now + WRITE_EVERY, true), None);
-        replays.get(&id()).map(|job| job.note_end(11, sent));
+        ends(&mut replays, 11, sent);
         let tally = Tally { sent: 2, done_before: 1, ..Tally::default() };
         let over = Some(Stage::Replayed { tally, cancelled: false });
         assert_eq!(commits(&mut replays, now, false), over);
@@ -530,7 +535,7 @@ mod tests {
         next(&mut replays, now);
         replays.cancel(ORDER);
         assert_eq!((next(&mut replays, now), commits(&mut replays, now, true)), (None, None));
-        replays.get(&id()).map(|job| job.note_end(11, Tally { dead: 1, ..Tally::default() }));
+        ends(&mut replays, 11, Tally { dead: 1, ..Tally::default() });
         let tally = Tally { dead: 1, ..Tally::default() };
         assert_eq!(commits(&mut replays, now, true), Some(Stage::Replayed { tally, cancelled: true }));
     }
