@@ -48,8 +48,10 @@ pub(crate) struct Entry<R> {
     pub(crate) has_request: bool,
     /// When it was sent last.
     pub(crate) sent_at: Time,
-    /// How many calls had been applied in all when the attempt that is under way began.
-    pub(crate) applied_at_start: u64,
+    /// The number of the call that was sent last.
+    pub(crate) call: u64,
+    /// The last call that was known to have worked when the attempt that is under way began.
+    pub(crate) worked_at_start: u64,
     /// It was prepared at least once, and may end from now on.
     pub(crate) begun: bool,
     pub(crate) failing: Option<Box<Failing>>,
@@ -69,8 +71,8 @@ pub(crate) struct Entry<R> {
 pub(crate) struct Before {
     pub(crate) state: ParkedState,
     pub(crate) at: Time,
-    /// How many calls had been applied in all when it was parked.
-    pub(crate) applied: u64,
+    /// The last call that had been sent when it was parked; none, if that was not here.
+    pub(crate) parked_at: u64,
 }
 
 /// A record that failed and is tried again.
@@ -80,9 +82,10 @@ pub(crate) struct Failing {
     pub(crate) since: Time,
     /// Since when each answer was a conflict.
     pub(crate) conflict_since: Option<Time>,
-    /// How many calls had been applied in all when it failed first, and when it failed last.
-    pub(crate) applied_before_first: u64,
-    pub(crate) applied_before_last: u64,
+    /// The last call that had been sent when it failed first, or was parked; and when it failed last. A later one that worked
+    /// shows that the operation works for others.
+    pub(crate) first: u64,
+    pub(crate) last: u64,
     /// How often it has failed.
     pub(crate) failures: u32,
     /// It was refused, and is kept: whose fault that is cannot be told yet.
@@ -115,7 +118,8 @@ impl<R> Entry<R> {
             mapped_otherwise: false,
             has_request: false,
             sent_at: Time::default(),
-            applied_at_start: 0,
+            call: 0,
+            worked_at_start: 0,
             begun: false,
             failing: None,
             attempts: Vec::new(),

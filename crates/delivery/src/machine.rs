@@ -119,8 +119,10 @@ pub struct Machine<R> {
     /// What was paused by order of somebody: all, and by which order; keys.
     pub(crate) paused_by: Option<String>,
     pub(crate) paused_keys: BTreeSet<Key>,
-    /// How many calls were applied in all.
-    pub(crate) applied_total: u64,
+    /// The number of the last call that was sent, and of the last one that was sent of those that worked. When that was heard
+    /// of says little: it may have been sent before the system failed.
+    pub(crate) calls: u64,
+    pub(crate) worked_call: u64,
     /// Partitions whose reason to pause may have changed since the shell was told.
     pub(crate) pauses: BTreeSet<Partition>,
     pub(crate) leaving: BTreeSet<Partition>,
@@ -165,7 +167,8 @@ impl<R: Clone> Machine<R> {
             concurrency: Concurrency::new(settings.in_flight_max, settings.adapts, now),
             paused_by: None,
             paused_keys: BTreeSet::new(),
-            applied_total: 0,
+            calls: 0,
+            worked_call: 0,
             pauses: BTreeSet::new(),
             leaving: BTreeSet::new(),
             released: VecDeque::new(),

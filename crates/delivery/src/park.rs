@@ -38,8 +38,10 @@ struct Parked {
     held: Option<i64>,
     /// The first one is not tried before.
     retry_at: Time,
-    /// How many calls had been applied in all when the first one was parked.
-    applied_before: u64,
+    /// The last call that had been sent when the first one was parked; none, if that was not here.
+    parked_at: u64,
+    /// The last call that had worked when it counted for an outage.
+    counted: Option<u64>,
     /// Its records, and dead letters before them, that are not durable yet as they stand here, and how often.
     unwritten: BTreeMap<i64, usize>,
     /// The dead letter that held the lane and was given up, which is not durable yet.
@@ -142,14 +144,14 @@ impl Park {
     }
 
     /// Parks a record. It counts from when [`Park::written`] says that it is durable.
-    pub(crate) fn put(&mut self, lane: ParkLane, offset: i64, retry_at: Time, applied: u64) {
+    pub(crate) fn put(&mut self, lane: ParkLane, offset: i64, retry_at: Time, calls: u64) {
         self.recalled.remove(&offset);
         self.change(lane, |lane| {
             lane.held = lane.held.filter(|dead| *dead != offset);
             lane.recalled = lane.recalled.filter(|recalled| *recalled != offset);
             if lane.offsets.first().is_none_or(|first| offset < *first) {
                 lane.retry_at = retry_at;
-                lane.applied_before = applied;
+                lane.parked_at = calls;
             }
             lane.offsets.insert(offset);
             *lane.unwritten.entry(offset).or_default() += 1;
@@ -255,9 +257,15 @@ impl Park {
         self.lanes.get(lane).map(|parked| parked.unknown_below).filter(|below| *below > offset)
     }
 
-    /// How many calls had been applied in all when the first record of this lane was parked.
-    pub(crate) fn applied_before(&self, lane: &ParkLane) -> u64 {
-        self.lanes.get(lane).map_or(0, |parked| parked.applied_before)
+    /// The last call that had been sent when the first record of this lane was parked.
+    pub(crate) fn parked_at(&self, lane: &ParkLane) -> u64 {
+        self.lanes.get(lane).map_or(0, |parked| parked.parked_at)
+    }
+
+    /// Counts a failure of this lane for an outage. False if one was counted already since that worked.
+    pub(crate) fn count_failure(&mut self, lane: &ParkLane, worked_call: u64) -> bool {
+        let counted = self.lanes.get_mut(lane).and_then(|parked| parked.counted.replace(worked_call));
+        counted != Some(worked_call)
     }
 
     /// The lane of a record that was asked for.

@@ -81,10 +81,10 @@ impl<R: Clone> Machine<R> {
 
     /// Parks a record that was just fetched behind those of its key that are parked.
     pub(crate) fn park_fetched(&mut self, id: RecordId, entry: Entry<R>) {
-        let (now, order, applied) = (self.now, self.settings.order, self.applied_total);
+        let (now, order, calls) = (self.now, self.settings.order, self.calls);
         let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
         assigned.frontier.finish(id.offset);
-        assigned.park.put(ParkLane::of(order, entry.key.as_ref(), id.offset), id.offset, now, applied);
+        assigned.park.put(ParkLane::of(order, entry.key.as_ref(), id.offset), id.offset, now, calls);
         let state = ParkedState { maybe_applied: entry.maybe_applied, ..ParkedState::default() };
         self.record_final(id, entry, Outcome::Parked { retry_at: now, reason: behind(), state });
         self.measure_park(id.partition);
@@ -118,7 +118,7 @@ impl<R: Clone> Machine<R> {
 
     /// Moves one record from its lane into the park. It waits there from when the next commit is durable.
     pub(crate) fn set_aside(&mut self, id: RecordId, wait: Duration, steps: u32, reason: Reason) {
-        let (now, order, applied) = (self.now, self.settings.order, self.applied_total);
+        let (now, order, calls) = (self.now, self.settings.order, self.calls);
         let Some(entry) = self.take_out(id) else { return };
         let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
         let park_lane = ParkLane::of(order, entry.key.as_ref(), id.offset);
@@ -134,7 +134,7 @@ impl<R: Clone> Machine<R> {
             Some(lane) => assigned.lanes.remove(&lane),
             None => assigned.laneless -= 1,
         }
-        assigned.park.put(park_lane, id.offset, now.after(wait), applied);
+        assigned.park.put(park_lane, id.offset, now.after(wait), calls);
         self.plan_recalls(id.partition);
         self.record_final(id, entry, Outcome::Parked { retry_at: now.after(wait), reason, state });
     }
@@ -225,7 +225,7 @@ impl<R: Clone> Machine<R> {
             self.put_back(id, lane, now);
             return;
         }
-        let before = Before { state, at: now, applied: assigned.park.applied_before(&lane) };
+        let before = Before { state, at: now, parked_at: assigned.park.parked_at(&lane) };
         let mut entry = Entry::recalled(key, bytes, record, before, attempts, Came::Parked);
         entry.has_request = has_request;
         entry.maybe_applied |= assigned.park.is_unknown(&lane, id.offset);
@@ -270,7 +270,7 @@ impl<R: Clone> Machine<R> {
         state: ParkedState,
         attempts: Vec<AttemptLog>,
     ) {
-        let (order, now, applied) = (self.settings.order, self.now, self.applied_total);
+        let (order, now, calls) = (self.settings.order, self.now, self.calls);
         let Some(assigned) = self.partitions.get_mut(&id.partition).filter(|assigned| assigned.is_working()) else {
             return;
         };
@@ -278,7 +278,7 @@ impl<R: Clone> Machine<R> {
         if assigned.is_dealt_with(&lane, id.offset) {
             return; // It is under way already, or was given up.
         }
-        let before = Before { state, at: now, applied };
+        let before = Before { state, at: now, parked_at: self.calls };
         let entry = Entry::recalled(key, bytes, record, before, attempts, Came::Redriven);
         if order == Order::Partition {
             self.redrive_in_place(id, entry);
@@ -288,7 +288,7 @@ impl<R: Clone> Machine<R> {
         if assigned.park.supersedes && (live || !assigned.park.is_held_by(&lane, id.offset)) {
             return; // A newer record of its key is under way, or has made it moot: it would come after that.
         }
-        assigned.park.put(lane.clone(), id.offset, now, applied);
+        assigned.park.put(lane.clone(), id.offset, now, calls);
         assigned.park.note_live(&lane, live);
         self.take_room(bytes);
         self.plan_recalls(id.partition);

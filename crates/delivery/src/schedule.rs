@@ -142,7 +142,7 @@ impl<R: Clone> Machine<R> {
         let id = assigned.id(offset);
         let entry = assigned.entries.get_mut(&offset)?;
         entry.stage = Stage::Preparing;
-        entry.applied_at_start = self.applied_total;
+        entry.worked_at_start = self.worked_call;
         let output = Output::Prepare { id, attempt: entry.attempt, record: entry.record.clone() };
         assigned.begun += usize::from(!std::mem::replace(&mut entry.begun, true));
         assigned.preparing += 1;
@@ -190,7 +190,9 @@ impl<R: Clone> Machine<R> {
         let entry = assigned.entries.get_mut(&offset)?;
         entry.stage = Stage::InFlight;
         entry.sent_at = self.now;
-        entry.applied_at_start = self.applied_total;
+        self.calls += 1;
+        entry.call = self.calls;
+        entry.worked_at_start = self.worked_call;
         assigned.in_flight += 1;
         self.in_flight += 1;
         self.send_turns.took(partition, assigned.in_flight);

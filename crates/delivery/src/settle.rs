@@ -97,7 +97,8 @@ impl<R: Clone> Machine<R> {
             return;
         };
         entry.stage = Stage::Resting;
-        let (sent_at, ended, outage) = (entry.sent_at, Ended::of(&answer), self.breaker.outage().is_some());
+        let (call, sent_at) = (entry.call, entry.sent_at);
+        let (ended, outage) = (Ended::of(&answer), self.breaker.outage().is_some());
         if !outage {
             self.concurrency.ended(self.now, sent_at, self.in_flight, ended);
         }
@@ -108,12 +109,12 @@ impl<R: Clone> Machine<R> {
             Answer::Applied => {
                 self.count_attempt(id, log);
                 self.finish(id, Outcome::Done);
-                self.worked();
+                self.worked(call);
             }
             Answer::AppliedUnreadable(reason) => {
                 self.count_attempt(id, log);
                 self.bury(id, reason, true);
-                self.worked();
+                self.worked(call);
             }
             Answer::Refused(reason) => {
                 self.count_attempt(id, log);
@@ -152,8 +153,8 @@ impl<R: Clone> Machine<R> {
     }
 
     /// An effect was confirmed: the system works.
-    fn worked(&mut self) {
-        self.applied_total += 1;
+    fn worked(&mut self, call: u64) {
+        self.worked_call = self.worked_call.max(call);
         if self.breaker.worked(self.now) {
             self.outage_over();
         }
@@ -183,7 +184,7 @@ impl<R: Clone> Machine<R> {
 
     /// The request can never be accepted, as far as this answer tells. True if the record is dead by it.
     fn refuse(&mut self, id: RecordId, reason: Reason) -> bool {
-        let (now, applied) = (self.now, self.applied_total);
+        let (now, calls) = (self.now, self.calls);
         let Some(entry) = self.entry(id) else { return false };
         if reason.code == OUTCOME_UNKNOWN {
             self.bury(id, reason, false);
@@ -197,7 +198,7 @@ impl<R: Clone> Machine<R> {
         }
         let wait = self.backoff.probe();
         let Some(entry) = self.entry(id) else { return false };
-        let failing = failing(entry, now, applied);
+        let failing = failing(entry, now, calls);
         failing.refused = true;
         failing.reason = reason.clone();
         failing.retry_at = now.after(wait);
@@ -236,9 +237,9 @@ impl<R: Clone> Machine<R> {
         if retry_after > self.settings.retry_after_max {
             let detail = format!("told to wait {} s", retry_after.as_secs());
             let reason = Reason { code: "throttled".to_owned(), detail };
-            let (now, applied) = (self.now, self.applied_total);
+            let (now, calls) = (self.now, self.calls);
             let Some(entry) = self.entry(id) else { return };
-            let failing = failing(entry, now, applied);
+            let failing = failing(entry, now, calls);
             failing.reason = reason.clone();
             failing.retry_at = now.after(retry_after);
             failing.stuck = Some(StuckBy::Outage);
@@ -250,29 +251,30 @@ impl<R: Clone> Machine<R> {
 
     /// An attempt failed: the record is tried again, is parked, or has come to its end.
     fn fail(&mut self, id: RecordId, failure: Failure, reason: Reason, log: AttemptLog) {
-        let (now, applied, patience) = (self.now, self.applied_total, self.settings.patience);
+        let (now, calls, patience) = (self.now, self.calls, self.settings.patience);
         let closed_at = self.breaker.closed_at();
         let Some(entry) = self.entry(id) else { return };
         entry.count_attempt(log);
-        let (came, applied_at_start) = (entry.came, entry.applied_at_start);
-        let applied_before = entry.before.map_or(applied, |before| before.applied);
-        let failing = failing(entry, now, applied_before);
+        let (came, worked_call) = (entry.came, entry.worked_at_start);
+        let failed_before = entry.before.map_or(calls, |before| before.parked_at);
+        let failing = failing(entry, now, failed_before);
         if failing.failures == 0 && !failing.refused {
             // It was told to wait, at most: that is no failure.
-            (failing.since, failing.applied_before_first, failing.applied_before_last) =
-                (now, applied_before, applied_before);
+            (failing.since, failing.first, failing.last) = (now, failed_before, failed_before);
         }
         failing.failures = failing.failures.saturating_add(1);
         failing.conflict_since = if failure == Failure::Conflict { failing.conflict_since.or(Some(now)) } else { None };
         failing.reason = reason.clone();
         let first = failing.failures == 1;
-        // Only the head of a lane is sent, so that what was applied since is another key's. It counts where it was before
-        // this attempt began: what works after that may only show that an outage is over, which this call was still met by.
-        let worked_since_first = applied_at_start > failing.applied_before_first;
-        let worked_since_last = applied_at_start > std::mem::replace(&mut failing.applied_before_last, applied);
-        let conflict_since = failing.conflict_since;
+        // Only the head of a lane is sent, so that what has worked since is another key's. It counts where it was sent after
+        // the failure, or it may only show how it was before; and was heard of before this attempt began, or it may only
+        // show that an outage is over, which this call was still met by.
+        let worked_since_first = worked_call > failing.first;
+        let worked_since_last = worked_call > std::mem::replace(&mut failing.last, calls);
+        let (since, conflict_since) = (failing.since, failing.conflict_since);
+        let first = first && self.is_news(id, worked_since_last);
         // Nobody's patience is tried by an outage.
-        let impatient = now.since(failing.since.max(closed_at)) >= patience;
+        let impatient = now.since(since.max(closed_at)) >= patience;
 
         match failure {
             Failure::Conflict if conflict_since.is_some_and(|since| now.since(since) >= patience) => {
@@ -293,6 +295,20 @@ impl<R: Clone> Machine<R> {
                 self.note_outage(reason);
             }
         }
+    }
+
+    /// Whether the first failure of a record since it was taken in says anything of the system. That of one that was parked for
+    /// its own failures does once, and only where nothing has worked since: a few sick keys would else count each time that
+    /// they come up, and look like an outage; where many come up and nothing works, it may be one.
+    fn is_news(&mut self, id: RecordId, worked_since: bool) -> bool {
+        let (order, worked_call) = (self.settings.order, self.worked_call);
+        let Some(assigned) = self.partitions.get_mut(&id.partition) else { return false };
+        let Some(entry) = assigned.entries.get(&id.offset) else { return false };
+        if entry.before.is_none_or(|before| before.state.failing_for.is_zero()) {
+            return true;
+        }
+        let lane = ParkLane::of(order, entry.key.as_ref(), id.offset);
+        !worked_since && assigned.park.count_failure(&lane, worked_call)
     }
 
     /// A record that fails while the operation works for others waits aside, or has waited for long enough.
@@ -492,13 +508,13 @@ impl<R: Clone> Machine<R> {
 }
 
 /// What is known of a record's failures; from now on, if it is the first.
-fn failing<R>(entry: &mut Entry<R>, now: Time, applied_before: u64) -> &mut Failing {
+fn failing<R>(entry: &mut Entry<R>, now: Time, failed_before: u64) -> &mut Failing {
     entry.failing.get_or_insert_with(|| {
         Box::new(Failing {
             since: now,
             conflict_since: None,
-            applied_before_first: applied_before,
-            applied_before_last: applied_before,
+            first: failed_before,
+            last: failed_before,
             failures: 0,
             refused: false,
             reason: Reason { code: String::new(), detail: String::new() },

@@ -207,3 +207,65 @@ fn where_a_dead_letter_is_redriven_in_place_an_owner_before_may_have_sent_it() {
     c.advance(secs(1));
     assert!(matches!(c.finals[..], [(0, Outcome::Done)]), "{:?}", c.finals);
 }
+
+#[test]
+fn a_success_that_is_heard_late_says_nothing_of_what_has_failed_since_it_was_sent() {
+    for failure in [404, 503] {
+        let mut c = Bench::one_partition();
+        c.fetch([(0, "acme"), (1, "globex")]);
+        assert_eq!(c.sent(), [0, 1]);
+        c.advance(secs(1));
+        c.answer(0, status(failure)); // the system fails from here on
+        c.advance(secs(10));
+        c.answer(1, status(201)); // sent before that
+        let end = c.now.after(secs(60));
+        while c.now < end {
+            for offset in c.sent() {
+                c.answer(offset, status(failure));
+            }
+            c.advance(millis(500));
+        }
+        assert_eq!(c.finals.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [1], "{failure}");
+    }
+}
+
+/// Has keys fail beside others until all are parked; then nothing comes but what is parked, and fails. Says how many calls
+/// there were in a day of that, and whether it was taken for an outage.
+fn parked_keys_that_come_up_and_fail(keys: i64) -> (usize, bool) {
+    let mut c = Bench::with(|settings| settings.in_flight_max = 64);
+    for step in 0..3 * keys + 110 {
+        if step % 3 == 0 && step / 3 < keys {
+            c.fetch_from(0, 10 * step, &format!("sick {step}"));
+        }
+        (1..10).for_each(|other| c.fetch_from(0, 10 * step + other, ""));
+        for offset in c.sent() {
+            c.answer(offset, status(if offset % 10 == 0 { 503 } else { 201 }));
+        }
+        c.advance(millis(500));
+    }
+    assert_eq!((c.machine.load().parked_keys, c.machine.outage()), (usize::try_from(keys).unwrap(), None));
+    let (mut calls, mut outage) = (0, false);
+    for _ in 0..8_640 {
+        for offset in c.sent() {
+            c.answer(offset, status(503));
+            calls += 1;
+        }
+        outage |= c.machine.outage().is_some();
+        c.advance(secs(10));
+    }
+    (calls, outage)
+}
+
+#[test]
+fn a_few_sick_keys_that_come_up_again_and_again_are_no_outage() {
+    for keys in [1, 3, 7] {
+        let (calls, outage) = parked_keys_that_come_up_and_fail(keys);
+        assert!(!outage && calls > 40, "{keys} keys: {calls} calls, outage: {outage}");
+    }
+}
+
+#[test]
+fn many_that_come_up_while_nothing_works_are_an_outage() {
+    let (calls, outage) = parked_keys_that_come_up_and_fail(60);
+    assert!(outage, "{calls} calls");
+}

@@ -147,6 +147,9 @@ impl World {
         let known = *effect != tieline_delivery::Effect::None || self.plan.clocks_are_wild();
         let applied = self.applied_by_owner.contains(&end.record);
         assert!(known || !applied, "e{} is dead as without an effect, and has one", end.record);
+        if self.condemned.contains(&end.record) {
+            return; // Somebody has said that it is at fault, whatever it failed of last.
+        }
         let failed = self.failing.get(&end.record).copied();
         match reason.code.as_str() {
             "given-up" => {
@@ -162,7 +165,7 @@ impl World {
             }
             "http-400" => {
                 let fingerprint = self.processes[who.process].fingerprint;
-                let known = self.worked_under.contains(&fingerprint) || self.condemned.contains(&end.record);
+                let known = self.worked_under.contains(&fingerprint);
                 assert!(known, "e{} is buried, and nothing has ever worked under its mapping", end.record);
             }
             "unreadable" => {}
