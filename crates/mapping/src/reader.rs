@@ -20,7 +20,7 @@ use crate::frame::Frame;
 use crate::layout::{Layout, ROOT, WantId};
 use crate::value::{List, Val};
 
-/// Items that take no bytes cost as much as this many that do: five bytes can claim 2³¹ of them.
+/// Items and fields that take no bytes cost as much as this many items that do: five bytes can claim 2³¹ of them.
 const EMPTY_ITEM_COST: usize = 64;
 
 /// Most parts of a plan: a schema whose names are used over and over can stand for 10¹² fields.
@@ -501,7 +501,7 @@ impl<'a> Reading<'_, 'a> {
                     self.part(field, base, depth + 1)?;
                     if self.at == before {
                         // What takes no bytes is not bounded by the datum.
-                        self.items_left = self.items_left.checked_sub(1).ok_or(TOO_MANY)?;
+                        self.items_left = self.items_left.checked_sub(EMPTY_ITEM_COST).ok_or(TOO_MANY)?;
                     }
                 }
                 Ok(())
