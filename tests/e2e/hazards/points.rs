@@ -2,11 +2,14 @@
 //! more than may be.
 
 use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::time::Duration;
 
+use tieline_delivery::oracle::Produced;
 use tieline_sandbox::recorder::Options;
 
 use crate::load::{Load, Setup};
+use crate::process::Process;
 use crate::size::{figure, size};
 use crate::{eventually, secs};
 
@@ -18,8 +21,9 @@ const POINTS: [(&str, u64); 5] =
 /// Calls that may come again after a crash: as many as may be open (`load/consumer.yaml`).
 const REPEATS_MAX: usize = 1_024;
 
-/// Records of one crash, which come in two seconds: enough for commits beyond the last point.
-const RECORDS: u64 = 400;
+/// Records that come in half a second: of those of a busy machine one commit may cover a few hundred.
+const RECORDS: u64 = 100;
+const EVERY: Duration = Duration::from_millis(500);
 
 /// The signal of an abort.
 const SIGABRT: i32 = 6;
@@ -29,6 +33,19 @@ async fn a_crash_at_each_point_between_the_effect_and_its_commit_loses_nothing_a
     let runs = POINTS.map(|(point, first)| tokio::spawn(crashes(point, first)));
     for run in runs {
         run.await.unwrap();
+    }
+}
+
+/// Produces for as long as a replica lives, and says how it ended.
+async fn produce_until_it_ends(load: &Load, replica: Process, produced: &mut Vec<Produced>) -> ExitStatus {
+    let mut ended = Box::pin(replica.ended(secs(60)));
+    loop {
+        let producing = load.produce_from(produced.len() as u64, RECORDS, EVERY);
+        let end = tokio::time::timeout(EVERY, &mut ended).await;
+        produced.extend(producing.await.unwrap());
+        if let Ok(status) = end {
+            return status;
+        }
     }
 }
 
@@ -44,10 +61,8 @@ async fn crashes(point: &'static str, first: u64) {
         let had = replica.log().matches("\"assigned\"").count();
         let has_more = || replica.log().matches("\"assigned\"").count() > had;
         eventually("it is ready, so that the records come over many commits", secs(60), has_more).await;
-        let producing = load.produce_from(crash * RECORDS, RECORDS, secs(2));
-        let ended = replica.ended(secs(60)).await;
+        let ended = produce_until_it_ends(&load, replica, &mut produced).await;
         assert_eq!(ended.signal(), Some(SIGABRT), "{at}: {ended}");
-        produced.extend(producing.await.unwrap());
         // Each crash has its own takeover, and begins where all is well.
         let next = load.replica("a");
         load.drained(produced.len(), secs(60)).await;
