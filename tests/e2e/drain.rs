@@ -15,18 +15,18 @@ async fn a_stopped_consumer_finishes_what_is_in_flight_and_repeats_nothing() {
     let mut random = StdRng::seed_from_u64(7);
     let load = Load::start("drain", Options { latency: Duration::from_millis(20), ..Options::default() }).await;
     let stops = size().stops;
-    let producing = load.produce(u64::from(stops) * 500, secs(u64::from(stops) * 5 / 2));
-    let mut seen = 0;
+    let (mut seen, mut produced) = (0, Vec::new());
     for _ in 0..stops {
+        let producing = load.produce_from(produced.len() as u64, 500, Duration::from_millis(2_500));
         let replica = load.replica("a");
         eventually("there are effects since the last stop", secs(60), || load.recorder.effects() > seen).await;
         tokio::time::sleep(Duration::from_millis(random.random_range(0..1_500))).await;
         let ended = replica.terminate(secs(30)).await;
         assert!(ended.success(), "{ended}");
         seen = load.recorder.effects();
+        produced.extend(producing.await.unwrap());
     }
     let last = load.replica("a");
-    let produced = producing.await.unwrap();
     load.drained(produced.len(), secs(60)).await;
     load.all_committed(&produced, secs(60)).await;
     assert!(last.terminate(secs(30)).await.success());

@@ -398,8 +398,16 @@ impl Offsets {
 
     /// Where each partition ends; nothing where its broker does not say.
     pub fn ends(&self) -> Vec<(i32, Option<i64>)> {
-        let end = |partition| self.reader.fetch_watermarks(&self.topic, partition, secs(5)).ok().map(|(_, end)| end);
-        (0..self.partitions).map(|partition| (partition, end(partition))).collect()
+        (0..self.partitions).map(|partition| (partition, self.end(partition))).collect()
+    }
+
+    fn end(&self, partition: i32) -> Option<i64> {
+        let asked = self.reader.fetch_watermarks(&self.topic, partition, secs(5));
+        if asked.is_err() {
+            // Else the client would go by what it knows, for minutes.
+            let _ = self.reader.fetch_metadata(Some(&self.topic), secs(5));
+        }
+        asked.ok().map(|(_, end)| end)
     }
 }
 

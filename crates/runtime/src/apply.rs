@@ -16,7 +16,7 @@ use tieline_delivery::Metadata;
 
 use crate::kafka::{
     ConnectError, Connection, STATE_RECORD_BYTES_MAX, admin_settings, consumer_settings, group_of, patiently,
-    state_topic,
+    state_topic, watermarks,
 };
 use crate::limits::{LIMITS_PARTITIONS, LIMITS_SETTINGS, limits_topic};
 use crate::registry::{RegistryClient, RegistryError};
@@ -388,7 +388,7 @@ impl Group<'_> {
 
     fn watermarks(&self, partition: i32) -> Result<(i64, i64), ApplyError> {
         let topic = self.consumer.event.topic.as_str();
-        patiently(|| self.client.fetch_watermarks(topic, partition, BROKER_TIMEOUT))
+        watermarks(&self.client, topic, partition, BROKER_TIMEOUT)
             .map_err(|error| self.failed(format!("the offsets of {topic}-{partition}"), error))
     }
 
@@ -438,7 +438,7 @@ fn start_offset(
         what: format!("the offsets of {topic}-{partition}"),
         error: Box::new(error),
     };
-    let (low, high) = patiently(|| client.fetch_watermarks(topic, partition, BROKER_TIMEOUT)).map_err(failed)?;
+    let (low, high) = watermarks(&client, topic, partition, BROKER_TIMEOUT).map_err(failed)?;
     match start {
         Start::Now => Ok(Offset::Offset(high)),
         Start::Earliest => Ok(Offset::Offset(low)),

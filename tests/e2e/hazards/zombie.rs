@@ -19,9 +19,10 @@ const RECORDS: u64 = 3_000;
 async fn a_replica_that_wakes_after_its_session_commits_nothing_and_repeats_no_effect() {
     let load = Load::start("zombie", Options { latency: Duration::from_millis(200), ..Options::default() }).await;
     let sleeps = size().sleeps;
-    let producing = load.produce(RECORDS * sleeps as u64, secs(15 * sleeps as u64));
+    let mut produced = Vec::new();
     let mut sleeper = load.replica("a");
     for name in ["b", "a"].into_iter().cycle().take(sleeps) {
+        let producing = load.produce_from(produced.len() as u64, RECORDS, secs(15));
         let effects = load.recorder.effects();
         eventually("it works", secs(60), || load.recorder.effects() > effects + 100).await;
         // Mid-request: of its calls, some are always under way.
@@ -37,9 +38,9 @@ async fn a_replica_that_wakes_after_its_session_commits_nothing_and_repeats_no_e
         // It is a member again, or about to be: either way it ends as it should.
         let slept = std::mem::replace(&mut sleeper, other);
         assert!(slept.terminate(secs(40)).await.success());
+        produced.extend(producing.await.unwrap());
     }
 
-    let produced = producing.await.unwrap();
     load.drained(produced.len(), secs(60)).await;
     load.all_committed(&produced, secs(60)).await;
     assert!(sleeper.terminate(secs(40)).await.success());

@@ -407,9 +407,13 @@ impl Membership {
     }
 
     fn partition_count(&self, client: &BaseConsumer<Self>) -> Result<u32, KafkaError> {
-        let metadata = client.fetch_metadata(Some(&self.topic), COORDINATOR_TIMEOUT)?;
-        let count = metadata.topics().first().map_or(0, |t| t.partitions().len());
-        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+        patiently(|| {
+            let metadata = client.fetch_metadata(Some(&self.topic), COORDINATOR_TIMEOUT)?;
+            let topic = metadata.topics().first().ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopic))?;
+            // A topic that the broker does not know yet has no partitions here, which is not how many it has.
+            topic.error().map_or(Ok(()), |error| Err(KafkaError::MetadataFetch(error.into())))?;
+            Ok(u32::try_from(topic.partitions().len()).unwrap_or(u32::MAX))
+        })
     }
 
     /// Where partitions stand. Nothing is fetched meanwhile.

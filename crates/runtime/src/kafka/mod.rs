@@ -18,7 +18,7 @@ pub use fetch::{Control, FetchEvent, Fetcher, Gap, Halt, Membership, Position};
 pub use headers::RecordHeaders;
 pub use letters::{LetterError, LetterTopic};
 pub use park::{ParkError, ParkTopic, Parked};
-pub(crate) use patience::patiently;
+pub(crate) use patience::{patiently, watermarks};
 pub(crate) use publish::judge as judge_publish;
 pub use publish::{EventProducer, PublishError};
 pub use read::{ReadError, Span, TopicReader};

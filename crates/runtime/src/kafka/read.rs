@@ -21,7 +21,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::Record;
 use super::faults::Faults;
 use super::fetch::{Position, position};
-use super::patience::patiently;
+use super::patience::{patiently, watermarks};
 use super::settings::{ConnectError, Connection, consumer_settings};
 
 /// How long a broker may take for one answer.
@@ -158,7 +158,7 @@ impl TopicReader {
     /// # Errors
     /// When the brokers cannot be asked.
     pub fn span(&self, topic: &str, partition: i32) -> Result<Span, ReadError> {
-        let (from, to) = patiently(|| self.ahead.fetch_watermarks(topic, partition, BROKER_TIMEOUT))
+        let (from, to) = watermarks(&self.ahead, topic, partition, BROKER_TIMEOUT)
             .map_err(failed(format!("the end of {topic}-{partition}")))?;
         Ok(Span { partition, from, to })
     }
@@ -255,7 +255,7 @@ impl TopicReader {
         let deadline = Instant::now() + UNDECIDED_MAX;
         loop {
             // Of a client that reads committed records, this is the last stable offset.
-            let (_, stable) = patiently(|| self.client.fetch_watermarks(topic, span.partition, BROKER_TIMEOUT))
+            let (_, stable) = watermarks(&self.client, topic, span.partition, BROKER_TIMEOUT)
                 .map_err(failed(format!("the end of {topic}-{}", span.partition)))?;
             if stable >= span.to {
                 return Ok(());
@@ -339,4 +339,29 @@ fn is_final(error: &KafkaError) -> bool {
 
 fn failed(what: String) -> impl FnOnce(KafkaError) -> ReadError {
     move |error| ReadError::Kafka { what, error: Box::new(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use rdkafka::mocking::MockCluster;
+    use tieline_bus::Kafka;
+
+    use super::*;
+
+    #[test]
+    fn a_partition_without_a_leader_is_waited_for() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("parked", 1, 1).unwrap();
+        let brokers = cluster.bootstrap_servers();
+        let kafka = Kafka { brokers, settings: BTreeMap::new(), partitions: 1, replication: 1 };
+        let reader = TopicReader::new(&Connection { kafka, embedded: true }, "g").unwrap();
+        // Its broker is gone, and no other one leads yet.
+        cluster.partition_leader("parked", 0, None).unwrap();
+        let asked = std::thread::spawn(move || reader.span("parked", 0));
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(!asked.is_finished(), "{:?}", asked.join());
+        cluster.partition_leader("parked", 0, Some(1)).unwrap();
+        assert_eq!(asked.join().unwrap().unwrap(), Span { partition: 0, from: 0, to: 0 });
+    }
 }
