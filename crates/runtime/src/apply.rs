@@ -388,7 +388,7 @@ impl Group<'_> {
 
     fn watermarks(&self, partition: i32) -> Result<(i64, i64), ApplyError> {
         let topic = self.consumer.event.topic.as_str();
-        watermarks(&self.client, topic, partition, BROKER_TIMEOUT)
+        watermarks(self.client, topic, partition, BROKER_TIMEOUT)
             .map_err(|error| self.failed(format!("the offsets of {topic}-{partition}"), error))
     }
 
@@ -438,7 +438,7 @@ fn start_offset(
         what: format!("the offsets of {topic}-{partition}"),
         error: Box::new(error),
     };
-    let (low, high) = watermarks(&client, topic, partition, BROKER_TIMEOUT).map_err(failed)?;
+    let (low, high) = watermarks(client, topic, partition, BROKER_TIMEOUT).map_err(failed)?;
     match start {
         Start::Now => Ok(Offset::Offset(high)),
         Start::Earliest => Ok(Offset::Offset(low)),
