@@ -219,11 +219,14 @@ impl<R: Clone> Machine<R> {
     }
 
     /// A commit was not made: all of it goes into the next ones.
-    pub(crate) fn commit_failed(&mut self, id: CommitId) {
+    pub(crate) fn commit_failed(&mut self, id: CommitId, in_rebalance: bool) {
         let Some(members) = self.take_outstanding(id) else { return };
         self.commits.urgent = true;
         let partitions: Vec<Partition> = members.iter().map(|(partition, _)| *partition).collect();
-        if self.commits.together.failed(&partitions, self.now, &mut self.backoff) {
+        if in_rebalance {
+            // It is over soon, and then the first try is to make it: the waits do not get longer.
+            self.commits.from = self.now.after(self.backoff.after(1));
+        } else if self.commits.together.failed(&partitions, self.now, &mut self.backoff) {
             self.commits.failures = self.commits.failures.saturating_add(1);
             self.commits.from = self.now.after(self.backoff.after(self.commits.failures));
         }

@@ -175,6 +175,9 @@ pub enum Input<R> {
     CommitFailed {
         /// Which one.
         commit: CommitId,
+        /// Whether the group would not have it from us, since a rebalance is under way: that says nothing of what was in
+        /// it. Of any other failure nobody knows whose fault it is.
+        in_rebalance: bool,
     },
     /// Whether the limits of the system have room for a call; they do until something else is said. While they have none,
     /// nothing is handed out to be sent: records are prepared, and wait in their order. How many of them there are,

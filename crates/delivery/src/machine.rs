@@ -218,7 +218,7 @@ impl<R: Clone> Machine<R> {
             Input::Prepared { id, attempt, outcome } => self.prepared(id, attempt, outcome),
             Input::Answered { id, attempt, answer, log } => self.answered(id, attempt, answer, log),
             Input::Committed { commit } => self.committed(commit),
-            Input::CommitFailed { commit } => self.commit_failed(commit),
+            Input::CommitFailed { commit, in_rebalance } => self.commit_failed(commit, in_rebalance),
             Input::Limits { room } => self.has_room = room,
             Input::Tick => {}
         }

@@ -16,6 +16,8 @@ pub struct Bench {
     pub commits_by_itself: bool,
     /// Of those, a commit with one of these partitions in it is refused.
     pub refuses_commits_of: BTreeSet<i32>,
+    /// Whether they fail since the group would not have them from us.
+    pub in_rebalance: bool,
     epochs: BTreeMap<i32, u64>,
     next_epoch: u64,
     outcomes: BTreeMap<i64, VecDeque<Prepared>>,
@@ -101,6 +103,7 @@ impl Bench {
             now: Time::default(),
             commits_by_itself: true,
             refuses_commits_of: BTreeSet::new(),
+            in_rebalance: false,
             epochs: BTreeMap::new(),
             next_epoch: 1,
             outcomes: BTreeMap::new(),
@@ -239,7 +242,11 @@ impl Bench {
             }
             self.finals.extend(asked.finals.iter().map(|end| (end.id.offset, end.outcome.clone())));
         }
-        let input = if made { Input::Committed { commit } } else { Input::CommitFailed { commit } };
+        let input = if made {
+            Input::Committed { commit }
+        } else {
+            Input::CommitFailed { commit, in_rebalance: self.in_rebalance }
+        };
         self.machine.handle(self.now, input);
     }
 

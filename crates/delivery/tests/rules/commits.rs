@@ -115,6 +115,6 @@ fn when_the_metadata_has_no_room_begun_records_wait_and_nothing_is_cut_off() {
 fn an_answer_to_a_commit_that_is_over_counts_for_nothing() {
     let mut c = Bench::one_partition();
     let commit = c.commits[0].id;
-    c.input(Input::CommitFailed { commit });
+    c.input(Input::CommitFailed { commit, in_rebalance: false });
     assert_eq!(c.machine.stale_inputs(), 1);
 }

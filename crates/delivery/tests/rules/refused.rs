@@ -126,3 +126,17 @@ fn where_all_are_refused_all_are_committed_soon_after_the_repair() {
     c.advance(secs(1));
     assert!((0..16).all(|partition| c.committed_of(partition) == 60 && !c.paused.contains_key(&partition)));
 }
+
+#[test]
+fn commits_that_fail_while_the_group_is_rebalanced_blame_no_partition_and_are_made_soon_after() {
+    let mut c = refused(3);
+    (c.in_rebalance, c.refuses_commits_of) = (true, (0..3).collect());
+    traffic(&mut c, &[0, 1, 2], 0..5);
+    c.advance(secs(10));
+    assert!(c.commits.len() > 20, "{} tries", c.commits.len());
+    assert!(c.paused.is_empty(), "{:?}", c.paused);
+
+    (c.in_rebalance, c.refuses_commits_of) = (false, BTreeSet::new());
+    c.advance(secs(1));
+    assert_eq!([0, 1, 2].map(|partition| c.committed_of(partition)), [5, 5, 5]);
+}

@@ -350,7 +350,8 @@ impl World {
                 self.tell_released(who, partition, assignment);
             }
         }
-        self.input(process, if made { Input::Committed { commit: id } } else { Input::CommitFailed { commit: id } });
+        let failed = Input::CommitFailed { commit: id, in_rebalance: false };
+        self.input(process, if made { Input::Committed { commit: id } } else { failed });
     }
 }
 

@@ -175,11 +175,13 @@ async fn deliver(started: Started, mut stop: watch::Receiver<Stop>) -> Result<()
             }
         }
     }
+    service.asking_lag = true; // nobody would hear the answer
     service.publish_status();
     service.assignments.let_all_go(); // a thread that waits to give partitions back need not wait any more
     drop(fetched); // what the thread still reports is for nobody, and it does not wait for us
-    let Service { fetcher, committer, given_up, .. } = service;
-    drop(committer);
+    let Service { fetcher, committer, under_way, given_up, .. } = service;
+    // Whoever else has the client lets go of it first: who is the last closes it, which blocks.
+    drop((committer, under_way));
     // Leaving the group blocks; a process that is ended before it is over has its session time out.
     let _ = tokio::task::spawn_blocking(move || fetcher.stop()).await;
     given_up.map_or(Ok(()), Err)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tieline_delivery::{Came, Commit, CommitId, Final, Input, Outcome, Time};
 
 use super::finals::{Now, state_records};
@@ -27,7 +28,7 @@ impl Service {
             }
             Err(error) => {
                 tracing::error!(consumer = self.consumer.name, %error, "outcomes cannot be written down");
-                self.commit_failed(commit.id);
+                self.commit_failed(commit.id, false);
             }
         }
     }
@@ -55,7 +56,7 @@ impl Service {
             }
             Err(error) => {
                 tracing::warn!(consumer = self.consumer.name, %error, "a commit failed and is made again");
-                self.commit_failed(report.id);
+                self.commit_failed(report.id, is_of_rebalance(&error));
             }
         }
     }
@@ -96,10 +97,25 @@ impl Service {
         }
     }
 
-    fn commit_failed(&mut self, id: CommitId) {
+    fn commit_failed(&mut self, commit: CommitId, in_rebalance: bool) {
         self.metrics.commits_failed.inc();
         self.replays_made(None, false);
         // The core waits before it asks again.
-        self.input(Input::CommitFailed { commit: id });
+        self.input(Input::CommitFailed { commit, in_rebalance });
     }
+}
+
+/// Whether the group refused a commit for the sake of who asked, and not of what was in it: until the rebalance that is
+/// under way has reached us, we ask as a member that there is no more.
+fn is_of_rebalance(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::UnknownMemberId
+                | RDKafkaErrorCode::RebalanceInProgress
+                | RDKafkaErrorCode::StaleMemberEpoch
+                | RDKafkaErrorCode::FencedMemberEpoch
+        )
+    )
 }

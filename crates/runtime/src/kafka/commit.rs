@@ -25,6 +25,11 @@ use crate::fail_point::{FailPoint, pass};
 /// How long the broker may take for one step of a transaction, and to give up one whose owner has vanished.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a commit may take as a whole before its client is given up for a new one, under the same transactional id: that
+/// one ends what the old one has left open, and fences it. librdkafka 2.12 waits without end where the offsets are sent
+/// while the group's coordinator moves (seen: for a minute and more, after a broker was restarted).
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(20);
+
 /// How long to sleep between two looks at the records that are on their way. They take some milliseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
@@ -116,29 +121,13 @@ impl Committer {
     ) -> Result<(Self, mpsc::UnboundedReceiver<Report>), ConnectError> {
         let (batches, todo) = sync_mpsc::channel::<Batch>();
         let (reports, receiver) = mpsc::unbounded_channel();
-        let mut writer =
-            Writer { connection: connection.clone(), mode, topic: topic.to_owned(), group, producer: None };
+        let writer = Writer { connection: connection.clone(), mode, topic: topic.to_owned(), group, producer: None };
         writer.settings()?; // says at the start what is wrong with them
+        let first = Hand::of(writer.anew())?;
         std::thread::Builder::new()
-            .name("commit".to_owned())
-            .spawn(move || {
-                writer.begin();
-                loop {
-                    match todo.recv_timeout(ATTEND_EVERY) {
-                        Ok(batch) => {
-                            let result = writer.write(&batch);
-                            let places = writer.places(&batch);
-                            let report = Report { id: batch.id, result, places };
-                            if reports.send(report).is_err() {
-                                break;
-                            }
-                        }
-                        Err(sync_mpsc::RecvTimeoutError::Timeout) => writer.attend(),
-                        Err(sync_mpsc::RecvTimeoutError::Disconnected) => break,
-                    }
-                }
-            })
-            .map_err(|_| KafkaError::ClientCreation("no thread to commit on".to_owned()))?;
+            .name("commits".to_owned())
+            .spawn(move || hand_over(&todo, &reports, GIVEN_UP_AFTER, first, || Hand::of(writer.anew())))
+            .map_err(|_| no_thread())?;
         Ok((Self { batches }, receiver))
     }
 
@@ -146,6 +135,72 @@ impl Committer {
     pub fn commit(&self, batch: Batch) {
         let _ = self.batches.send(batch);
     }
+}
+
+/// Hands batches to who writes them, one after another, and what came of each to the loop. Who does not answer in time is
+/// left to itself, and another one takes the place.
+fn hand_over(
+    todo: &sync_mpsc::Receiver<Batch>,
+    reports: &mpsc::UnboundedSender<Report>,
+    within: Duration,
+    mut hand: Hand,
+    another: impl Fn() -> Result<Hand, KafkaError>,
+) {
+    while let Ok(batch) = todo.recv() {
+        let id = batch.id;
+        let report = hand.write(batch, within).unwrap_or_else(|| {
+            tracing::error!(?within, "Kafka's client does not end a commit; another one takes its place");
+            match another() {
+                Ok(next) => hand = next,
+                Err(error) => tracing::error!(%error, "there is no other one yet"),
+            }
+            let late = KafkaError::Global(RDKafkaErrorCode::OperationTimedOut);
+            Report { id, result: Err(late), places: Vec::new() }
+        });
+        if reports.send(report).is_err() {
+            return;
+        }
+    }
+}
+
+/// A thread with a client of its own, that writes what it is given.
+struct Hand {
+    batches: sync_mpsc::Sender<Batch>,
+    reports: sync_mpsc::Receiver<Report>,
+}
+
+impl Hand {
+    fn of(mut writer: Writer) -> Result<Self, KafkaError> {
+        let ((batches, todo), (done, reports)) = (sync_mpsc::channel::<Batch>(), sync_mpsc::channel());
+        let run = move || {
+            writer.begin();
+            loop {
+                match todo.recv_timeout(ATTEND_EVERY) {
+                    Ok(batch) => {
+                        let result = writer.write(&batch);
+                        let places = writer.places(&batch);
+                        if done.send(Report { id: batch.id, result, places }).is_err() {
+                            return; // it was given up
+                        }
+                    }
+                    Err(sync_mpsc::RecvTimeoutError::Timeout) => writer.attend(),
+                    Err(sync_mpsc::RecvTimeoutError::Disconnected) => return,
+                }
+            }
+        };
+        std::thread::Builder::new().name("commit".to_owned()).spawn(run).map_err(|_| no_thread())?;
+        Ok(Self { batches, reports })
+    }
+
+    /// Has a batch written. None: it does not say within this time whether it is.
+    fn write(&self, batch: Batch, within: Duration) -> Option<Report> {
+        self.batches.send(batch).ok()?;
+        self.reports.recv_timeout(within).ok()
+    }
+}
+
+fn no_thread() -> KafkaError {
+    KafkaError::ClientCreation("no thread to commit on".to_owned())
 }
 
 /// What runs on the thread.
@@ -158,7 +213,19 @@ struct Writer {
 }
 
 impl Writer {
-    fn settings(&mut self) -> Result<rdkafka::ClientConfig, ConnectError> {
+    /// The same, without a client yet.
+    fn anew(&self) -> Self {
+        let Self { connection, mode, topic, group, producer: _ } = self;
+        Self {
+            connection: connection.clone(),
+            mode: mode.clone(),
+            topic: topic.clone(),
+            group: Arc::clone(group),
+            producer: None,
+        }
+    }
+
+    fn settings(&self) -> Result<rdkafka::ClientConfig, ConnectError> {
         let mut config = producer_settings(&self.connection)?;
         // A transaction is awaited as a whole: waiting for more records would only delay it.
         config.set("linger.ms", "0");
@@ -394,6 +461,30 @@ mod tests {
 
     use super::*;
     use crate::kafka::{Fetcher, ParkTopic};
+
+    #[test]
+    fn who_does_not_end_a_commit_is_left_to_itself_and_another_makes_the_next() {
+        let hand = |answers: bool| {
+            let ((batches, todo), (done, reports)) = (sync_mpsc::channel::<Batch>(), sync_mpsc::channel());
+            std::thread::spawn(move || {
+                while let Ok(batch) = todo.recv() {
+                    if answers {
+                        done.send(Report { id: batch.id, result: Ok(()), places: Vec::new() }).unwrap();
+                    }
+                }
+            });
+            Hand { batches, reports }
+        };
+        let ((batches, todo), (reports, mut seen)) = (sync_mpsc::channel(), mpsc::unbounded_channel());
+        let within = Duration::from_millis(100);
+        let first = hand(false);
+        std::thread::spawn(move || hand_over(&todo, &reports, within, first, || Ok(hand(true))));
+        for n in 1..=3 {
+            batches.send(Batch { id: CommitId(n), offsets: vec![], records: vec![], membership: None }).unwrap();
+            let report = seen.blocking_recv().unwrap();
+            assert_eq!((report.id, report.result.is_ok()), (CommitId(n), n > 1));
+        }
+    }
 
     #[test]
     fn a_client_that_is_broken_for_good_is_replaced_on_the_embedded_broker_too() {

@@ -458,7 +458,10 @@ impl Membership {
 
     /// Gives an event to the loop, and waits for room. When the loop has ended, nobody wants it.
     fn report(&self, event: FetchEvent) {
-        let _ = self.events.blocking_send(event);
+        // Asked first, since the client may be closed where nobody may block, by whoever lets go of it last.
+        if !self.events.is_closed() {
+            let _ = self.events.blocking_send(event);
+        }
     }
 }
 
@@ -480,4 +483,28 @@ pub(super) fn position(
         metadata: element.metadata().to_owned(),
         parked: Parked::default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_is_closed_where_nobody_may_block_reports_to_nobody() {
+        let kafka = tieline_bus::Kafka {
+            brokers: "127.0.0.1:1".to_owned(),
+            settings: BTreeMap::new(),
+            partitions: 1,
+            replication: 1,
+        };
+        let park = ParkTopic::new(&Connection { kafka, embedded: true }, "g", "parked".to_owned()).unwrap();
+        let (events, receiver) = mpsc::channel(1);
+        let (park, drain, faults) = (Arc::new(park), Duration::ZERO, Faults::default());
+        let membership = Membership { events, topic: "items".to_owned(), park, drain, faults };
+        drop(receiver);
+        membership.report(FetchEvent::Lost { partitions: vec![0] });
+    }
 }
