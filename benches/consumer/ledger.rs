@@ -131,6 +131,7 @@ fn entry<'a>(id: &'a str, key: &'a [u8], offset: i64) -> LedgerEntry<'a> {
         outcome: Outcome::Done,
         attempts: 1,
         tried: Vec::new(),
+        replay: None,
     }
 }
 
