@@ -146,10 +146,10 @@ async fn two_consumers_of_two_replicas_keep_one_limit_and_use_it_also_when_one_i
     }
     // The session, two leases and the group's own time.
     assert!(resumed - divider_killed < 20.0, "nobody called for {} s", resumed - divider_killed);
-    // Both consumers had their part of it.
+    // Neither starves the other. Not half each: who does not come for its turn within 10 ms loses it, on a machine that is busy.
     let offsets = |consumer: &str| load.committed(consumer).values().sum::<i64>();
     let (applied, noted) = (offsets("apply-item"), offsets("note-item"));
-    assert!(applied.abs_diff(noted) * 5 <= applied.max(noted).unsigned_abs(), "{applied} of one, {noted} of the other");
+    assert!(applied.min(noted) * 4 >= applied.max(noted), "{applied} of one, {noted} of the other");
 }
 
 #[tokio::test(flavor = "multi_thread")]
