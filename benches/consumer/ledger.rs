@@ -130,7 +130,6 @@ fn entry<'a>(id: &'a str, key: &'a [u8], offset: i64) -> LedgerEntry<'a> {
         key: Some(String::from_utf8_lossy(key)),
         outcome: Outcome::Done,
         attempts: 1,
-        replay: None,
         tried: Vec::new(),
         replay: None,
     }
