@@ -31,7 +31,8 @@ impl<R: Clone> Machine<R> {
         if !metadata.is_empty() {
             assigned.inherit(metadata, self.now.after(self.settings.request_deadline));
         }
-        if assigned.worked_before && assigned.fingerprint_before == Some(self.settings.fingerprint) {
+        let fingerprint = self.settings.fingerprint;
+        if assigned.mapped_before.is_some_and(|before| before.worked && before.fingerprint == fingerprint) {
             self.breaker.has_worked_before();
         }
         self.partitions.insert(partition, assigned);
@@ -76,9 +77,8 @@ impl<R: Clone> Machine<R> {
             self.want_ceiling(id.partition);
             return;
         }
-        let before = assigned.fingerprint_before.filter(|_| maybe_applied);
         let mut entry = Entry::new(key, bytes, record, maybe_applied);
-        entry.mapped_otherwise = before.is_some_and(|before| before != self.settings.fingerprint);
+        entry.mapped_otherwise = maybe_applied && id.offset < assigned.otherwise_below(self.settings.fingerprint);
         let place = assigned.take_in(self.settings.order, id.offset, entry);
         if assigned.measure_room() {
             self.pauses.insert(id.partition);

@@ -7,7 +7,9 @@ use crate::lane::LaneId;
 use crate::machine::Machine;
 use crate::partition::{Assigned, Committing};
 use crate::together::Together;
-use crate::{Commit, CommitId, CommitOffset, Epoch, Final, OnDeadLetter, Outcome, Output, Partition, Settings, Time};
+use crate::{
+    Commit, CommitId, CommitOffset, Epoch, Final, Mapped, OnDeadLetter, Outcome, Output, Partition, Settings, Time,
+};
 
 /// How far the send ceiling is raised above what was fetched, in offsets: so far that a commit passes before it is
 /// reached. At 100,000 records a second and a commit in 100 ms it is.
@@ -148,8 +150,13 @@ impl<R: Clone> Machine<R> {
         }
         let closing = assigned.leaving.is_some() && assigned.in_flight == 0;
         let ceiling = ceiling(assigned, closing, &self.settings);
-        let (fingerprint, worked) = (self.settings.fingerprint, self.breaker.has_worked());
-        let Some(metadata) = assigned.frontier.metadata(assigned.partitions, fingerprint, worked, ceiling) else {
+        let fingerprint = self.settings.fingerprint;
+        let mapped = Mapped {
+            fingerprint,
+            worked: self.breaker.has_worked(),
+            otherwise_below: assigned.otherwise_below(fingerprint),
+        };
+        let Some(metadata) = assigned.frontier.metadata(assigned.partitions, mapped, ceiling) else {
             return Proposal::Later;
         };
         let (taken, finals_bytes) = (std::mem::take(&mut assigned.finals), std::mem::take(&mut assigned.finals_bytes));

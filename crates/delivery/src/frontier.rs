@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-use crate::metadata::{HEAD_BYTES_MAX, METADATA_BYTES_MAX, Metadata};
+use crate::metadata::{HEAD_BYTES_MAX, METADATA_BYTES_MAX, Mapped, Metadata};
 
 /// Beyond this many bytes of metadata, in the worst case of all that is under way, no further record is begun.
 ///
@@ -144,11 +144,10 @@ impl Frontier {
     }
 
     /// What is committed beside [`Frontier::lowest`], or none if it would not fit: a commit has to wait then.
-    pub(crate) fn metadata(&self, partitions: u32, fingerprint: u64, worked: bool, ceiling: i64) -> Option<String> {
+    pub(crate) fn metadata(&self, partitions: u32, mapped: Mapped, ceiling: i64) -> Option<String> {
         let head = Metadata {
             partitions,
-            fingerprint,
-            worked,
+            mapped,
             base: self.lowest(),
             horizon: self.horizon,
             ceiling,
@@ -180,8 +179,10 @@ mod tests {
 
     use super::*;
 
+    const MAPPED: Mapped = Mapped { fingerprint: 0, worked: false, otherwise_below: 0 };
+
     fn text(frontier: &Frontier) -> Metadata {
-        Metadata::parse(&frontier.metadata(1, 0, false, 0).unwrap()).unwrap()
+        Metadata::parse(&frontier.metadata(1, MAPPED, 0).unwrap()).unwrap()
     }
 
     #[test]
@@ -219,8 +220,7 @@ mod tests {
     fn what_was_inherited_and_not_yet_fetched_stays_in_the_metadata() {
         let inherited = Metadata {
             partitions: 1,
-            fingerprint: 0,
-            worked: false,
+            mapped: Mapped { otherwise_below: 5, ..MAPPED },
             base: 5,
             horizon: 50,
             ceiling: 5,
@@ -253,7 +253,7 @@ mod tests {
             frontier.finish(offset);
         }
         assert!(frontier.has_room(64));
-        assert_eq!(frontier.metadata(1, 0, false, 0).unwrap(), "1.1.0000000000000000.0.100000.0.AA.");
+        assert_eq!(frontier.metadata(1, MAPPED, 0).unwrap(), "1.1.0000000000000000.0.100000.0.AA.");
     }
 
     #[test]
@@ -273,7 +273,7 @@ mod tests {
             frontier.finish(offset + 40);
             offset += 80;
         }
-        assert!(frontier.metadata(1, 0, false, 0).is_some());
+        assert!(frontier.metadata(1, MAPPED, 0).is_some());
     }
 
     #[derive(Debug, Clone)]

@@ -36,7 +36,7 @@ mod window;
 
 pub use input::{Input, OnDeadLetter, Order, Prepared, Settings};
 pub use machine::Machine;
-pub use metadata::{METADATA_BYTES_MAX, Metadata, MetadataError};
+pub use metadata::{METADATA_BYTES_MAX, Mapped, Metadata, MetadataError};
 pub use output::{Came, Commit, CommitOffset, Discarded, Effect, Final, Outcome, Output, PauseReason};
 pub use record::{
     Answer, AttemptLog, CommitId, Epoch, Held, Key, OUTCOME_UNKNOWN, ParkedAt, ParkedState, Partition, Reason,

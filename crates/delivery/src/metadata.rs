@@ -10,7 +10,7 @@
 //! │ │ │                 │    │   └ send ceiling, from the base
 //! │ │ │                 │    └ horizon, from the base: beyond it nothing is known
 //! │ │ │                 └ base: the committed offset
-//! │ │ └ fingerprint of the mapping, and a plus if it has had an effect
+//! │ │ └ fingerprint of the mapping; a plus if it has had an effect; a star and below what, from the base, others may have sent
 //! │ └ partitions of the topic
 //! └ version
 //! ```
@@ -24,8 +24,8 @@ use std::ops::Range;
 pub const METADATA_BYTES_MAX: usize = 3_400;
 
 /// Most bytes of what comes before the runs, and of the full stop after them: 7 full stops, a version of 1 digit, 10 of
-/// partitions, 17 of fingerprint, 3 numbers of at most 19.
-pub(crate) const HEAD_BYTES_MAX: usize = 7 + 1 + 10 + 17 + 3 * 19;
+/// partitions, 18 of fingerprint with its signs, 4 numbers of at most 19.
+pub(crate) const HEAD_BYTES_MAX: usize = 7 + 1 + 10 + 18 + 4 * 19;
 
 /// The version that is written. A reader that meets another one stops: it cannot know what the text means.
 const VERSION: &str = "1";
@@ -38,10 +38,8 @@ const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 pub struct Metadata {
     /// How many partitions the topic had: keys lie where this number put them.
     pub partitions: u32,
-    /// What was sent was mapped by this.
-    pub fingerprint: u64,
-    /// An effect of this mapping was confirmed: what is refused from then on is the record's own fault.
-    pub worked: bool,
+    /// How what was sent was mapped.
+    pub mapped: Mapped,
     /// The committed offset that this stands beside: the lowest one that is not final.
     pub base: i64,
     /// From here on nothing is known. Each offset from `base` to here is unfinished, or final, or a gap of the log.
@@ -50,6 +48,18 @@ pub struct Metadata {
     pub ceiling: i64,
     /// The unfinished offsets below the horizon, ascending, without overlap. May cover gaps of the log.
     pub unfinished: Vec<Range<i64>>,
+}
+
+/// How what is known of a partition was mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapped {
+    /// By this mapping.
+    pub fingerprint: u64,
+    /// An effect of it was confirmed: what is refused from then on is the record's own fault.
+    pub worked: bool,
+    /// What is unfinished below this offset may have been sent under another mapping: an owner before the one that wrote
+    /// this had another. Nothing, where it is not above the base.
+    pub otherwise_below: i64,
 }
 
 /// Why committed metadata cannot be read.
@@ -83,6 +93,7 @@ impl Metadata {
         });
         self.base = self.unfinished.first().map_or(self.horizon.max(offset), |run| run.start);
         self.horizon = self.horizon.max(self.base);
+        self.mapped.otherwise_below = self.mapped.otherwise_below.max(self.base);
         self
     }
 
@@ -95,10 +106,11 @@ impl Metadata {
     /// Writes it with these runs instead of its own, which spares their collection.
     pub(crate) fn encode_with(&self, runs: impl Iterator<Item = Range<i64>>) -> String {
         let mut text = format!(
-            "{VERSION}.{}.{:016x}{}.{}.{}.{}.",
+            "{VERSION}.{}.{:016x}{}{}.{}.{}.{}.",
             self.partitions,
-            self.fingerprint,
-            if self.worked { "+" } else { "" },
+            self.mapped.fingerprint,
+            if self.mapped.worked { "+" } else { "" },
+            self.otherwise(),
             self.base,
             self.horizon - self.base,
             (self.ceiling - self.base).max(0),
@@ -111,6 +123,12 @@ impl Metadata {
         }
         text.push('.');
         text
+    }
+
+    /// The sign for what was sent under other mappings, where anything was.
+    fn otherwise(&self) -> String {
+        let below = self.mapped.otherwise_below - self.base;
+        if below > 0 { format!("*{below}") } else { String::new() }
     }
 
     /// Reads what [`Metadata::encode`] wrote.
@@ -131,12 +149,16 @@ impl Metadata {
             let distance = number.parse::<u64>().ok()?;
             base.checked_add_unsigned(distance)
         };
+        let (fingerprint, otherwise) = fingerprint.split_once('*').unwrap_or((fingerprint, "0"));
         let (fingerprint, worked) = fingerprint.strip_suffix('+').map_or((fingerprint, false), |digits| (digits, true));
         let horizon = from_base(horizon).ok_or(MetadataError::Form)?;
         Ok(Self {
             partitions: partitions.parse().map_err(|_| MetadataError::Form)?,
-            fingerprint: u64::from_str_radix(fingerprint, 16).map_err(|_| MetadataError::Form)?,
-            worked,
+            mapped: Mapped {
+                fingerprint: u64::from_str_radix(fingerprint, 16).map_err(|_| MetadataError::Form)?,
+                worked,
+                otherwise_below: from_base(otherwise).ok_or(MetadataError::Form)?,
+            },
             base,
             horizon,
             ceiling: from_base(ceiling).ok_or(MetadataError::Form)?,
@@ -201,8 +223,7 @@ mod tests {
     fn metadata(unfinished: Vec<Range<i64>>) -> Metadata {
         Metadata {
             partitions: 6,
-            fingerprint: 0xC0_FFEE,
-            worked: true,
+            mapped: Mapped { fingerprint: 0xC0_FFEE, worked: true, otherwise_below: 1_000 },
             base: 1_000,
             horizon: 1_250,
             ceiling: 17_634,
@@ -215,6 +236,11 @@ mod tests {
         let text = metadata(vec![1_000..1_010, 1_012..1_013]).encode();
         assert_eq!(text, "1.6.0000000000c0ffee+.1000.250.16634.AJCA.");
         assert_eq!(Metadata::parse(&text).unwrap(), metadata(vec![1_000..1_010, 1_012..1_013]));
+
+        let mut by_several = metadata(vec![1_000..1_010, 1_012..1_013]);
+        by_several.mapped.otherwise_below = 1_007;
+        assert_eq!(by_several.encode(), "1.6.0000000000c0ffee+*7.1000.250.16634.AJCA.");
+        assert_eq!(Metadata::parse(&by_several.encode()).unwrap(), by_several);
     }
 
     #[test]
@@ -250,8 +276,8 @@ mod tests {
 
     fn any_metadata() -> impl Strategy<Value = Metadata> {
         let runs = prop::collection::vec((0_u64..1 << 40, 1_u64..1 << 40), 0..40);
-        (any::<u32>(), any::<(u64, bool)>(), 0_i64..1 << 50, runs, 0_i64..1 << 50, 0_i64..1 << 50).prop_map(
-            |(partitions, (fingerprint, worked), base, runs, beyond, ceiling)| {
+        (any::<u32>(), any::<(u64, bool, u32)>(), 0_i64..1 << 50, runs, 0_i64..1 << 50, 0_i64..1 << 50).prop_map(
+            |(partitions, (fingerprint, worked, otherwise), base, runs, beyond, ceiling)| {
                 let mut end = base;
                 let unfinished: Vec<Range<i64>> = runs
                     .into_iter()
@@ -263,8 +289,7 @@ mod tests {
                     .collect();
                 Metadata {
                     partitions,
-                    fingerprint,
-                    worked,
+                    mapped: Mapped { fingerprint, worked, otherwise_below: base + i64::from(otherwise) },
                     base,
                     horizon: end + beyond,
                     ceiling: base + ceiling,

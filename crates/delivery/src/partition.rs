@@ -6,7 +6,7 @@ use crate::entry::Entry;
 use crate::frontier::Frontier;
 use crate::lane::{LaneId, Lanes, Place};
 use crate::park::{Park, ParkLane};
-use crate::{Discarded, Epoch, Final, Key, Metadata, Order, Partition, PauseReason, Reason, RecordId, Time};
+use crate::{Discarded, Epoch, Final, Key, Mapped, Metadata, Order, Partition, PauseReason, Reason, RecordId, Time};
 
 /// How much room the metadata must have again, in records under way, before a partition without room is fetched again.
 const ROOM_AGAIN: usize = 64;
@@ -18,9 +18,8 @@ pub(crate) struct Assigned<R> {
     pub(crate) epoch: Epoch,
     /// Of the topic: goes into the metadata.
     pub(crate) partitions: u32,
-    /// Of the mapping that sent before us, and whether it had an effect; none if nobody did.
-    pub(crate) fingerprint_before: Option<u64>,
-    pub(crate) worked_before: bool,
+    /// How what was sent before us was mapped; none if nothing was.
+    pub(crate) mapped_before: Option<Mapped>,
 
     /// What is under way, by offset. Never iterated over.
     pub(crate) entries: HashMap<i64, Entry<R>>,
@@ -120,8 +119,7 @@ impl<R> Assigned<R> {
             partition,
             epoch,
             partitions,
-            fingerprint_before: None,
-            worked_before: false,
+            mapped_before: None,
             entries: HashMap::new(),
             frontier: Frontier::fresh(committed),
             lanes: Lanes::default(),
@@ -175,12 +173,18 @@ impl<R> Assigned<R> {
         if metadata.partitions != self.partitions {
             self.halted = Some(PauseReason::PartitionsChanged { was: metadata.partitions, is: self.partitions });
         }
-        self.fingerprint_before = Some(metadata.fingerprint);
-        self.worked_before = metadata.worked;
+        self.mapped_before = Some(metadata.mapped);
         self.frontier = Frontier::inherit(&metadata);
         self.inherited_ceiling = metadata.ceiling;
         self.ceiling = metadata.ceiling;
         self.unknown_until = unknown_until;
+    }
+
+    /// What earlier owners sent may have been mapped otherwise than by this, below this offset.
+    pub(crate) fn otherwise_below(&self, fingerprint: u64) -> i64 {
+        self.mapped_before.map_or(0, |before| {
+            if before.fingerprint == fingerprint { before.otherwise_below } else { self.inherited_ceiling }
+        })
     }
 
     /// Takes a record in, at the end of its lane; says where it stands there.

@@ -69,11 +69,11 @@ impl<R: Clone> Machine<R> {
         if !assigned.takes_replay(order, id.offset, key.as_ref()) {
             return;
         }
-        let before = assigned.fingerprint_before.filter(|_| maybe_applied);
         let mut entry = Entry::new(key, bytes, record, maybe_applied);
         entry.came = Came::Replayed;
         entry.overtakes = overtakes || order == Order::None;
-        entry.mapped_otherwise = before.is_some_and(|before| before != fingerprint);
+        entry.mapped_otherwise =
+            maybe_applied && assigned.mapped_before.is_some_and(|before| before.fingerprint != fingerprint);
         entry.newest = newest.max(assigned.newest_since(entry.key.as_ref()));
         let place = assigned.take_in(order, id.offset, entry);
         assigned.replayed.insert(id.offset);

@@ -6,7 +6,7 @@ use crate::entry::StuckBy;
 use crate::machine::Machine;
 use crate::park::ParkLane;
 use crate::partition::Around;
-use crate::{Epoch, Key, Partition, PauseReason, Reason, RecordId, Time};
+use crate::{Epoch, Key, Mapped, Partition, PauseReason, Reason, RecordId, Time};
 
 /// How much is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,8 +71,8 @@ pub struct PartitionView {
     pub paused: Option<PauseReason>,
     /// The lowest offset that was fetched and is not final.
     pub oldest_unfinished: Option<i64>,
-    /// The fingerprint of the mapping that sent before this assignment, if anything was.
-    pub fingerprint_before: Option<u64>,
+    /// How what was sent before this assignment was mapped, if anything was.
+    pub mapped_before: Option<Mapped>,
     /// The group takes it back, or the machine drains.
     pub leaving: bool,
 }
@@ -165,7 +165,7 @@ impl<R: Clone> Machine<R> {
             send_ceiling: assigned.ceiling,
             paused: assigned.pause_reason(&self.around(assigned.partition)),
             oldest_unfinished: assigned.frontier.oldest(),
-            fingerprint_before: assigned.fingerprint_before,
+            mapped_before: assigned.mapped_before,
             leaving: assigned.leaving.is_some(),
         })
     }

@@ -77,7 +77,10 @@ fn the_metadata_lists_what_is_unfinished_beyond_the_committed_offset() {
     }
     c.advance(secs(1));
     let metadata = c.metadata();
-    assert_eq!((metadata.base, metadata.horizon, metadata.partitions, metadata.fingerprint), (0, 7, 6, 0xC0_FFEE));
+    assert_eq!(
+        (metadata.base, metadata.horizon, metadata.partitions, metadata.mapped.fingerprint),
+        (0, 7, 6, 0xC0_FFEE)
+    );
     assert_eq!(metadata.unfinished, [0..1, 5..6]);
     assert!(metadata.ceiling > 1_000);
 }

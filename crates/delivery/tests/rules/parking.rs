@@ -426,8 +426,7 @@ fn what_was_parked_waits_for_older_records_of_its_key_that_are_fetched_again() {
     let unfinished = vec![5..6, 7..8];
     let before = tieline_delivery::Metadata {
         partitions: 6,
-        fingerprint: 0xC0_FFEE,
-        worked: true,
+        mapped: tieline_delivery::Mapped { fingerprint: 0xC0_FFEE, worked: true, otherwise_below: 5 },
         base: 5,
         horizon: 12,
         ceiling: 5,

@@ -1,11 +1,15 @@
 //! How a partition is taken over: after a crash, after a rebalance, after something has changed.
 
-use tieline_delivery::{Answer, Epoch, Input, Metadata, Partition, PauseReason};
+use tieline_delivery::{Answer, Epoch, Input, Mapped, Metadata, Partition, PauseReason};
 
 use crate::bench::{Bench, log, millis, secs, settings, status};
 
 fn metadata(unfinished: Vec<std::ops::Range<i64>>, horizon: i64, ceiling: i64) -> String {
-    Metadata { partitions: 6, fingerprint: 1, worked: true, base: 10, horizon, ceiling, unfinished }.encode()
+    Metadata { partitions: 6, mapped: mapped(1), base: 10, horizon, ceiling, unfinished }.encode()
+}
+
+fn mapped(fingerprint: u64) -> Mapped {
+    Mapped { fingerprint, worked: true, otherwise_below: 10 }
 }
 
 #[test]
@@ -74,8 +78,7 @@ fn metadata_beside_another_offset_than_its_own_halts_the_partition() {
 fn another_number_of_partitions_halts_the_partition() {
     let mut c = Bench::empty(settings());
     let text =
-        Metadata { partitions: 4, fingerprint: 0, worked: false, base: 0, horizon: 0, ceiling: 0, unfinished: vec![] }
-            .encode();
+        Metadata { partitions: 4, mapped: mapped(0), base: 0, horizon: 0, ceiling: 0, unfinished: vec![] }.encode();
     c.assign(0, 0, &text);
     c.fetch([(0, "a")]);
     c.advance(secs(60));
@@ -142,7 +145,7 @@ fn the_mapping_that_sent_before_can_be_seen() {
     let mut c = Bench::empty(settings());
     c.assign(0, 10, &metadata(vec![10..12], 12, 13));
     let view = c.machine.partitions().next().unwrap();
-    assert_eq!((view.fingerprint_before, view.committed, view.send_ceiling), (Some(1), 10, 13));
+    assert_eq!((view.mapped_before, view.committed, view.send_ceiling), (Some(mapped(1)), 10, 13));
 }
 
 #[test]
@@ -152,8 +155,7 @@ fn what_an_owner_with_another_mapping_may_have_sent_is_known_to_be_of_that() {
         c.revoke(0, secs(1));
         let text = Metadata {
             partitions: 6,
-            fingerprint,
-            worked: true,
+            mapped: mapped(fingerprint),
             base: 10,
             horizon: 11,
             ceiling: 11,
@@ -166,4 +168,32 @@ fn what_an_owner_with_another_mapping_may_have_sent_is_known_to_be_of_that() {
         sent.sort_unstable();
         assert_eq!((sent, &c.mapped_otherwise), (vec![10, 11], &expect));
     }
+}
+
+#[test]
+fn what_an_owner_before_the_last_may_have_sent_under_another_mapping_is_known_as_such_until_it_is_final() {
+    let mut c = Bench::one_partition();
+    c.revoke(0, secs(1));
+    let sent_by_another =
+        Metadata { partitions: 6, mapped: mapped(1), base: 10, horizon: 12, ceiling: 12, unfinished: vec![10..12] };
+    c.assign(0, 10, &sent_by_another.encode());
+    c.fetch([(10, "acme"), (11, "globex"), (12, "initech")]);
+    c.advance(secs(10));
+    c.answer(10, status(201));
+    c.advance(secs(1));
+
+    // It commits, and its next owner has its mapping: of what is unfinished, 11 was sent under another, all the same.
+    let text = c.metadata_text();
+    c.revoke(0, secs(1));
+    c.mapped_otherwise.clear();
+    c.assign(0, 11, &text);
+    c.fetch([(11, "globex"), (12, "initech")]);
+    c.advance(secs(10));
+    assert_eq!(c.mapped_otherwise, [11], "12 was sent under ours");
+    c.answer(11, status(201));
+    c.answer(12, status(201));
+    c.advance(secs(1));
+
+    let text = c.metadata_text();
+    assert!(!text.contains('*'), "{text}");
 }

@@ -125,7 +125,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use std::collections::BTreeMap;
 
-    use tieline_delivery::Metadata;
+    use tieline_delivery::{Mapped, Metadata};
 
     use super::*;
     use crate::state::Original;
@@ -135,12 +135,11 @@ mod tests {
     fn kept() -> Kept {
         let metadata = Metadata {
             partitions: 6,
-            fingerprint: 1,
+            mapped: Mapped { fingerprint: 1, worked: true, otherwise_below: 100 },
             base: 100,
             horizon: 105,
             ceiling: 120,
             unfinished: vec![100..102, 103..105],
-            worked: true,
         };
         Kept {
             consumer: "erp-project".to_owned(),
