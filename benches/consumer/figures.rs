@@ -8,10 +8,10 @@ const WIDTH: f64 = 760.0;
 /// What is left free around.
 const MARGIN: f64 = 20.0;
 /// Where title and legend end.
-const HEAD: f64 = 66.0;
+const HEAD: f64 = 80.0;
 /// Where bars begin, and where they end: left of it their names, right of it their numbers.
 const LEFT: f64 = 210.0;
-const RIGHT: f64 = WIDTH - 150.0;
+const RIGHT: f64 = WIDTH - 168.0;
 /// What the scale below takes.
 const FOOT: f64 = 40.0;
 const BAR: f64 = 15.0;
@@ -171,7 +171,7 @@ fn draw_bar(svg: &mut Svg, scale: &Scale, y: f64, Bar { side, spread, digits }: 
 fn head(svg: &mut Svg, title: &str, both_sides: bool) {
     svg.text("title", Anchor::Start, (MARGIN, 28.0), title);
     let mut x = MARGIN;
-    let sides = [("ours", "consumer", 84.0), ("raw", "raw loop, no guarantees", 180.0)];
+    let sides = [("ours", "consumer", 100.0), ("raw", "raw loop, no guarantees", 190.0)];
     for (class, name, width) in sides.into_iter().take(if both_sides { 2 } else { 1 }) {
         svg.rect(class, (x, 40.0), (11.0, 11.0));
         svg.text("faint", Anchor::Start, (x + 16.0, 50.0), name);
