@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
@@ -16,7 +17,18 @@ const POLL: Duration = Duration::from_millis(200);
 
 /// How long a broker keeps a fetch that has nothing to bring. It answers at once when a record comes; the embedded one does
 /// not, and keeps the settings of all clients.
-pub(super) const FETCH_WAIT_MS: &str = "500";
+const FETCH_WAIT_MS: &str = "500";
+
+/// What a client that reads the topic is told.
+pub(super) fn settings(connection: &Connection, group: &str) -> Result<ClientConfig, ConnectError> {
+    let mut config = consumer_settings(connection, group)?;
+    // What is deleted of the topic was read, or is of no use: who falls behind goes on with what is there.
+    config.set("auto.offset.reset", "earliest");
+    if !connection.embedded {
+        config.set("fetch.wait.max.ms", FETCH_WAIT_MS);
+    }
+    Ok(config)
+}
 
 /// The client that follows. Its thread ends when nobody takes what it brings.
 pub(super) struct Follower {
@@ -38,12 +50,7 @@ impl Follower {
         topic: &str,
         events: mpsc::Sender<Event>,
     ) -> Result<Self, LimitsError> {
-        let mut config = consumer_settings(connection, group)?;
-        // What is deleted of the topic was read, or is of no use: who falls behind goes on with what is there.
-        config.set("auto.offset.reset", "earliest");
-        if !connection.embedded {
-            config.set("fetch.wait.max.ms", FETCH_WAIT_MS);
-        }
+        let config = settings(connection, group)?;
         let client = Arc::new(config.create_with_context(Faulty::of(topic)).map_err(ConnectError::from)?);
         let polled = Arc::clone(&client);
         std::thread::Builder::new()

@@ -8,10 +8,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance}
 use rdkafka::error::KafkaError;
 use tokio::sync::mpsc;
 
-use super::follow::FETCH_WAIT_MS;
+use super::follow::settings;
 use super::rising::record_of;
 use super::{Event, LimitsError};
-use crate::kafka::{ConnectError, Connection, Faulty, consumer_settings, patiently};
+use crate::kafka::{ConnectError, Connection, Faulty, patiently};
 
 /// How long one poll waits. It bounds how late an order to stop is seen.
 const POLL: Duration = Duration::from_millis(200);
@@ -43,11 +43,8 @@ impl Group {
         topic: &str,
         events: mpsc::Sender<Event>,
     ) -> Result<Self, LimitsError> {
-        let mut config = consumer_settings(connection, group)?;
-        config.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
-        if !connection.embedded {
-            config.set("fetch.wait.max.ms", FETCH_WAIT_MS);
-        }
+        let mut config = settings(connection, group)?;
+        config.set("enable.partition.eof", "true");
         let member = Member { topic: topic.to_owned(), events, faulty: Faulty::of(topic) };
         let client: BaseConsumer<Member> = config.create_with_context(member).map_err(ConnectError::from)?;
         client.subscribe(&[topic]).map_err(ConnectError::from)?;
