@@ -175,11 +175,21 @@ wait_for() { # DIR N : the broker has left recovery and is unfenced when it acce
   tail -n 20 "$dir/$n/log" >&2; die "broker $n not ready after ${KAFKA_WAIT:-120} s"
 }
 
+gone() { # PID : waits up to 60 s until the process is no more, and with it its ports and its lock
+  local i
+  for ((i = 0; i < 600; i++)); do kill -0 "$1" 2>/dev/null || return 0; sleep 0.1; done
+  return 1
+}
+
+shoot() { # DIR N : a killed process accepts clients until the kernel has taken it down, so that too is waited for
+  local pid; pid=$(cat "$1/$2/pid")
+  kill -9 "$pid"; gone "$pid" || die "broker $2 is still there 60 s after kill -9"
+}
+
 bounce() { # DIR N
-  local dir=$1 n=$2 i pid; pid=$(cat "$1/$2/pid")
+  local dir=$1 n=$2 pid; pid=$(cat "$1/$2/pid")
   kill "$pid"
-  for ((i = 0; i < 600; i++)); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
-  if kill -9 "$pid" 2>/dev/null; then die "broker $n did not stop in 60 s, and was killed"; fi
+  gone "$pid" || { kill -9 "$pid"; die "broker $n did not stop in 60 s, and was killed"; }
   start "$dir" "$n"; wait_for "$dir" "$n"
 }
 
@@ -206,12 +216,11 @@ up() { # DIR NODES MODE
 }
 
 stop() { # DIR
-  local dir p i clean=yes; dir=$(cd "$1" && pwd)
+  local dir p clean=yes; dir=$(cd "$1" && pwd)
   for p in "$dir"/[0-9]*/pid; do if [ -f "$p" ]; then kill "$(cat "$p")" 2>/dev/null || true; fi; done
   for p in "$dir"/[0-9]*/pid; do
     [ -f "$p" ] || continue
-    for ((i = 0; i < 600; i++)); do kill -0 "$(cat "$p")" 2>/dev/null || break; sleep 0.1; done
-    if kill -9 "$(cat "$p")" 2>/dev/null; then clean=no; fi
+    gone "$(cat "$p")" || { kill -9 "$(cat "$p")" 2>/dev/null || true; clean=no; }
     rm -f "$p"
   done
   if [ $clean = yes ] && [ -f "$dir/classes.tmp" ]; then jvm; mv -f "$dir/classes.tmp" "$cds"; fi
@@ -221,13 +230,14 @@ stop() { # DIR
 end() { # DIR
   local dir p; dir=$(cd "$1" && pwd); jvm
   if [ ! -f "$cds" ] && [ -f "$dir/1/pid" ]; then stop "$dir"; return; fi
-  for p in "$dir"/[0-9]*/pid; do if [ -f "$p" ]; then kill -9 "$(cat "$p")" 2>/dev/null || true; rm -f "$p"; fi; done
+  for p in "$dir"/[0-9]*/pid; do if [ -f "$p" ]; then kill -9 "$(cat "$p")" 2>/dev/null || true; fi; done
+  for p in "$dir"/[0-9]*/pid; do if [ -f "$p" ]; then gone "$(cat "$p")" || true; rm -f "$p"; fi; done
 }
 
 case ${1:-} in
   fetch) fetch ;;
   up) shift; up "$@" ;;
-  kill) kill -9 "$(cat "$2/$3/pid")" ;;
+  kill) shoot "$2" "$3" ;;
   start) need_java; fetch; d=$(cd "$2" && pwd); start "$d" "$3"; wait_for "$d" "$3" ;;
   bounce) need_java; fetch; bounce "$(cd "$2" && pwd)" "$3" ;;
   stop) stop "$2" ;;

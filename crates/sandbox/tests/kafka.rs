@@ -27,7 +27,10 @@ async fn a_broker_that_is_killed_comes_back_with_all_that_it_acknowledged() {
     assert_eq!(values(&kafka, "t", 2), ["before", "after"]);
 
     let (dir, address) = (kafka.dir().to_owned(), kafka.brokers().to_owned());
+    let broker = std::fs::read_to_string(dir.join("cluster/1/pid")).unwrap();
+    assert!(runs(&broker));
     drop(kafka);
+    assert!(!runs(&broker), "the broker has its ports until the kernel has taken it down");
     assert!(!dir.exists());
     assert!(std::net::TcpStream::connect(address).is_err());
 }
@@ -53,6 +56,11 @@ fn skipped() -> bool {
         println!("skipped: TIELINE_SKIP_KAFKA=1");
     }
     skip
+}
+
+/// Whether there is a process of this number.
+fn runs(pid: &str) -> bool {
+    std::process::Command::new("kill").args(["-0", pid.trim()]).output().unwrap().status.success()
 }
 
 fn config(kafka: &Kafka, user: (&str, &str)) -> ClientConfig {
