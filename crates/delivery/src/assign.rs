@@ -72,7 +72,7 @@ impl<R: Clone> Machine<R> {
         }
         let maybe_applied = id.offset < assigned.inherited_ceiling;
         if self.settings.order == Order::Key && assigned.is_blocked(key.as_ref(), id.offset) {
-            self.take_room(bytes);
+            self.take_room(id.partition, bytes);
             self.park_fetched(id, Entry::new(key, bytes, record, maybe_applied));
             self.want_ceiling(id.partition);
             return;
@@ -83,15 +83,32 @@ impl<R: Clone> Machine<R> {
         if assigned.measure_room() {
             self.pauses.insert(id.partition);
         }
-        self.take_room(bytes);
+        self.take_room(id.partition, bytes);
         self.want_ceiling(id.partition);
         self.go_from(id, place);
     }
 
-    /// Counts a record in the window.
-    pub(crate) fn take_room(&mut self, bytes: usize) {
+    /// Counts a record of a partition in the window.
+    pub(crate) fn take_room(&mut self, partition: Partition, bytes: usize) {
         if self.window.take(bytes) {
             self.pauses.extend(self.partitions.keys());
+        }
+        self.measure_part(partition);
+    }
+
+    /// Looks who has more than its part of the window, since others have less now, or there is more for each.
+    pub(crate) fn measure_parts(&mut self) {
+        for partition in self.partitions.keys().copied().collect::<Vec<Partition>>() {
+            self.measure_part(partition);
+        }
+    }
+
+    fn measure_part(&mut self, partition: Partition) {
+        let partitions = self.partitions.len();
+        let Some(assigned) = self.partitions.get_mut(&partition) else { return };
+        let greedy = self.window.is_greedy(assigned.in_window(), partitions, assigned.greedy);
+        if std::mem::replace(&mut assigned.greedy, greedy) != greedy {
+            self.pauses.insert(partition);
         }
     }
 
@@ -204,13 +221,11 @@ impl<R: Clone> Machine<R> {
         self.replayed -= assigned.replayed.len();
         self.commits.finals -= assigned.finals.len();
         self.commits.calls -= calls(&assigned.finals);
-        let (committing, committing_bytes) =
-            assigned.committing.as_ref().map_or((0, 0), |asked| (asked.finals.len(), asked.finals_bytes));
-        let records = assigned.entries.len() + assigned.finals.len() + committing;
-        let bytes = assigned.bytes + assigned.finals_bytes + committing_bytes;
+        let (records, bytes) = assigned.in_window();
         if self.window.release(records, bytes) {
             self.pauses.extend(self.partitions.keys());
         }
+        self.measure_parts();
     }
 
     /// Stops a partition whose state cannot be trusted: it neither sends nor commits, and says why.

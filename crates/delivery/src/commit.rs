@@ -200,6 +200,7 @@ impl<R: Clone> Machine<R> {
         if opened {
             self.pauses.extend(self.partitions.keys());
         }
+        self.measure_parts();
     }
 
     /// Lets lanes go on behind dead letters that are durable now, and hold nothing.
@@ -264,7 +265,7 @@ impl<R: Clone> Machine<R> {
     fn hold_back(&mut self, partition: Partition) {
         let Some(assigned) = self.partitions.get_mut(&partition) else { return };
         self.prepared -= assigned.to_send.len();
-        for offset in assigned.to_send.drain(..).chain(assigned.to_prepare.drain(..)) {
+        for offset in assigned.to_send.drain(..).chain(std::mem::take(&mut assigned.to_prepare)) {
             if let Some(entry) = assigned.entries.get_mut(&offset) {
                 entry.stage = Stage::AtCommit;
                 assigned.at_commit.push_back(offset);

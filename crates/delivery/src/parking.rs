@@ -231,7 +231,7 @@ impl<R: Clone> Machine<R> {
         entry.maybe_applied |= assigned.park.is_unknown(&lane, id.offset);
         assigned.park.arrived(&lane);
         let place = assigned.take_in(self.settings.order, id.offset, entry);
-        self.take_room(bytes);
+        self.take_room(id.partition, bytes);
         self.go_from(id, place);
     }
 
@@ -290,7 +290,7 @@ impl<R: Clone> Machine<R> {
         }
         assigned.park.put(lane.clone(), id.offset, now, calls);
         assigned.park.note_live(&lane, live);
-        self.take_room(bytes);
+        self.take_room(id.partition, bytes);
         self.plan_recalls(id.partition);
         let reason = Reason { code: "redriven".to_owned(), detail: "redriven from the dead letters".to_owned() };
         self.record_final(id, entry, Outcome::Parked { retry_at: now, reason, state });
@@ -307,7 +307,7 @@ impl<R: Clone> Machine<R> {
         entry.successor = assigned.lanes.join_first(LaneId::Whole, id.offset);
         assigned.bytes += bytes;
         assigned.entries.insert(id.offset, entry);
-        self.take_room(bytes);
+        self.take_room(id.partition, bytes);
         self.pauses.insert(id.partition);
         self.begin(id.partition, id.offset);
     }

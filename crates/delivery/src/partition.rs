@@ -39,7 +39,7 @@ pub(crate) struct Assigned<R> {
     /// How many records have no lane.
     pub(crate) laneless: usize,
     /// Heads of lanes that wait for their turn.
-    pub(crate) to_prepare: VecDeque<i64>,
+    pub(crate) to_prepare: BTreeSet<i64>,
     pub(crate) to_send: VecDeque<i64>,
     /// Heads of lanes that wait until a commit is made.
     pub(crate) at_commit: VecDeque<i64>,
@@ -74,6 +74,8 @@ pub(crate) struct Assigned<R> {
     pub(crate) held_before: Option<i64>,
     /// The metadata has no room.
     pub(crate) cramped: bool,
+    /// It has more than its part of the window.
+    pub(crate) greedy: bool,
     /// It does nothing any more, for this reason.
     pub(crate) halted: Option<PauseReason>,
     /// What the shell was told last.
@@ -129,7 +131,7 @@ impl<R> Assigned<R> {
             replayed: BTreeSet::new(),
             newest: None,
             laneless: 0,
-            to_prepare: VecDeque::new(),
+            to_prepare: BTreeSet::new(),
             to_send: VecDeque::new(),
             at_commit: VecDeque::new(),
             preparing: 0,
@@ -149,6 +151,7 @@ impl<R> Assigned<R> {
             held: None,
             held_before: None,
             cramped: false,
+            greedy: false,
             halted: None,
             told: None,
             leaving: None,
@@ -234,15 +237,28 @@ impl<R> Assigned<R> {
         self.preparing + self.to_send.len() + self.in_flight
     }
 
-    /// The next record to prepare: the first that waits or, where the metadata has no room for more under way, only the
-    /// lowest one of all, whose end makes room.
-    pub(crate) fn next_to_prepare(&mut self) -> Option<i64> {
-        if self.frontier.has_room(self.begun) {
-            return self.to_prepare.pop_front();
-        }
-        let oldest = self.frontier.oldest()?;
-        let place = self.to_prepare.iter().position(|offset| *offset == oldest)?;
-        self.to_prepare.remove(place)
+    /// The next record to prepare: the lowest that waits, so that what is final has few holes and the metadata room. Where
+    /// it has none for more under way, only the lowest one of all may be, whose end makes room.
+    ///
+    /// During an outage one that has not failed goes first: it may be of a key that works.
+    pub(crate) fn next_to_prepare(&mut self, probing: bool) -> Option<i64> {
+        let mut waiting = self.to_prepare.iter().copied();
+        let next = if !self.frontier.has_room(self.begun) {
+            self.frontier.oldest().filter(|oldest| self.to_prepare.contains(oldest))
+        } else if probing {
+            let is_untried = |offset: &i64| self.entries.get(offset).is_some_and(|entry| entry.failing.is_none());
+            waiting.clone().find(is_untried).or_else(|| waiting.next())
+        } else {
+            waiting.next()
+        };
+        next.filter(|next| self.to_prepare.remove(next))
+    }
+
+    /// What it has in the window: records, and their bytes.
+    pub(crate) fn in_window(&self) -> (usize, usize) {
+        let committing = self.committing.as_ref().map_or((0, 0), |asked| (asked.finals.len(), asked.finals_bytes));
+        let records = self.entries.len() + self.finals.len() + committing.0;
+        (records, self.bytes + self.finals_bytes + committing.1)
     }
 
     /// Looks whether the metadata has room for more. True if that has changed.
@@ -278,7 +294,7 @@ impl<R> Assigned<R> {
         if around.park_full && !self.park.is_empty() && self.parked_before.is_none() {
             return Some(PauseReason::ParkFull);
         }
-        let full = around.window_full || self.cramped;
+        let full = around.window_full || self.cramped || self.greedy;
         full.then(|| around.outage.map_or(PauseReason::Window, |reason| PauseReason::Outage { reason: reason.clone() }))
     }
 

@@ -86,7 +86,8 @@ impl<R: Clone> Machine<R> {
     fn unqueue(&mut self, id: RecordId) {
         let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
         let before = assigned.to_send.len();
-        for queue in [&mut assigned.to_send, &mut assigned.to_prepare, &mut assigned.at_commit] {
+        assigned.to_prepare.remove(&id.offset);
+        for queue in [&mut assigned.to_send, &mut assigned.at_commit] {
             queue.retain(|other| *other != id.offset);
         }
         self.prepared -= before - assigned.to_send.len();

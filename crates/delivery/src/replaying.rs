@@ -78,7 +78,7 @@ impl<R: Clone> Machine<R> {
         let place = assigned.take_in(order, id.offset, entry);
         assigned.replayed.insert(id.offset);
         self.replayed += 1;
-        self.take_room(bytes);
+        self.take_room(id.partition, bytes);
         self.go_from(id, place);
     }
 

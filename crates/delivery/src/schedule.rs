@@ -1,8 +1,8 @@
 //! Whose turn it is: when a record is prepared, when it is sent, and in which order partitions and lanes take turns.
 //!
 //! The next turn is the partition's that has the least under way (`turns`): to prepare, by all that it has from there on; to
-//! send, by its calls, so that what it has ready beside them takes nothing from its part of the calls. Within it, heads of
-//! lanes queue up, and a lane has one record in the queue at most. So a partition, and a key, whose calls are slow holds
+//! send, by its calls, so that what it has ready beside them takes nothing from its part of the calls. Within it, the lowest
+//! head of a lane is prepared first, and a lane has one head. So a partition, and a key, whose calls are slow holds
 //! its own part and no other one's; where nobody else has work, it may have all.
 
 use std::cmp::Reverse;
@@ -40,10 +40,7 @@ impl<R: Clone> Machine<R> {
     }
 
     /// Queues a record for its next step: to be prepared or, where there is a request that has to be sent again, sent.
-    ///
-    /// During an outage one that has not failed goes first: it may be of a key that works.
     pub(crate) fn queue(&mut self, partition: Partition, offset: i64) {
-        let probing = self.breaker.outage().is_some();
         let id = self.partitions.get(&partition).map(|assigned| assigned.id(offset));
         if let Some(id) = id.filter(|id| self.is_working_on_paused(*id)) {
             self.set_aside_paused(id);
@@ -58,11 +55,7 @@ impl<R: Clone> Machine<R> {
             assigned.at_commit.push_back(offset);
         } else if entry.needs_preparing() {
             entry.stage = Stage::ToPrepare;
-            if probing && entry.failing.is_none() {
-                assigned.to_prepare.push_front(offset);
-            } else {
-                assigned.to_prepare.push_back(offset);
-            }
+            assigned.to_prepare.insert(offset);
             self.want_prepare_turn(partition);
         } else {
             self.queue_send(partition, offset);
@@ -126,8 +119,10 @@ impl<R: Clone> Machine<R> {
         if self.now < self.prepare_from || self.preparing + self.prepared >= self.allowed() {
             return None;
         }
+        let probing = self.breaker.outage().is_some();
         while let Some(partition) = self.prepare_turns.first() {
-            let Some(offset) = self.partitions.get_mut(&partition).and_then(Assigned::next_to_prepare) else {
+            let next = self.partitions.get_mut(&partition).and_then(|assigned| assigned.next_to_prepare(probing));
+            let Some(offset) = next else {
                 // It has nothing, or no room: then it comes back when one of its records ends.
                 self.prepare_turns.leave(partition);
                 continue;

@@ -44,7 +44,21 @@ impl Window {
 
     /// Whether more than half of it is taken: then what can wait does.
     pub(crate) fn is_half_full(&self) -> bool {
-        self.records > self.records_max / 2 || self.bytes > self.bytes_max / 2
+        self.has_more_than(2)
+    }
+
+    /// Whether a partition with so many records and bytes, one of so many, has to wait for the others: it has more than its part
+    /// of a window that is half taken. One that does wait goes on with three quarters of its part, or in a window that is nearly free.
+    ///
+    /// Without it, a partition whose calls are slow would in time have all of the window, and the others nothing to do.
+    pub(crate) fn is_greedy(&self, (records, bytes): (usize, usize), partitions: usize, waits: bool) -> bool {
+        let part = |max: usize| if waits { max / partitions / 4 * 3 } else { max / partitions };
+        let is_scarce = if waits { self.has_more_than(4) } else { self.is_half_full() };
+        is_scarce && (records > part(self.records_max) || bytes > part(self.bytes_max))
+    }
+
+    fn has_more_than(&self, nth: usize) -> bool {
+        self.records > self.records_max / nth || self.bytes > self.bytes_max / nth
     }
 
     pub(crate) fn records(&self) -> usize {
@@ -70,6 +84,19 @@ mod tests {
         assert!(window.is_full());
         assert!(window.release(1, 1));
         assert!(!window.is_full());
+    }
+
+    #[test]
+    fn who_has_more_than_its_part_of_a_half_full_window_waits_until_it_has_less() {
+        let mut window = Window::new(80, 1_000);
+        (0..41).for_each(|_| drop(window.take(10)));
+        let is_greedy = |window: &Window, records, waits| window.is_greedy((records, records * 10), 4, waits);
+        assert!(!is_greedy(&window, 20, false) && is_greedy(&window, 21, false) && is_greedy(&window, 16, true));
+        assert!(!is_greedy(&window, 15, true));
+        window.release(1, 10);
+        assert!(!is_greedy(&window, 30, false) && is_greedy(&window, 30, true));
+        window.release(20, 200);
+        assert!(!is_greedy(&window, 20, true));
     }
 
     #[test]

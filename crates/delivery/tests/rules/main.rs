@@ -14,5 +14,6 @@ mod parking;
 mod pausing;
 mod refused;
 mod replaying;
+mod steady;
 mod takeover;
 mod window;
