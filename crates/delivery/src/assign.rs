@@ -177,7 +177,7 @@ impl<R: Clone> Machine<R> {
             self.commits.urgent = true;
             return;
         }
-        if self.commits.dirty.contains(&partition) || assigned.ceiling_at_close() < assigned.ceiling {
+        if self.commits.dirty.contains(&partition) || assigned.ceiling_at_close() < assigned.ceiling_that_stands() {
             self.commits.dirty.insert(partition);
             self.commits.urgent = true;
         } else if let Some(leaving) = &mut assigned.leaving {

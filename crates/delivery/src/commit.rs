@@ -8,7 +8,8 @@ use crate::machine::Machine;
 use crate::partition::{Assigned, Committing};
 use crate::together::Together;
 use crate::{
-    Commit, CommitId, CommitOffset, Epoch, Final, Mapped, OnDeadLetter, Outcome, Output, Partition, Settings, Time,
+    Commit, CommitId, CommitOffset, Epoch, Final, Mapped, OnDeadLetter, Outcome, Output, Partition, RecordId, Settings,
+    Time,
 };
 
 /// How far the send ceiling is raised above what was fetched, in offsets: so far that a commit passes before it is
@@ -184,6 +185,7 @@ impl<R: Clone> Machine<R> {
             let Some(committing) = assigned.committing.take() else { continue };
             assigned.committed = committing.offset;
             assigned.ceiling = committing.ceiling;
+            assigned.confirmed = true;
             if let Some(leaving) = &mut assigned.leaving {
                 leaving.closed |= committing.closing;
             }
@@ -217,6 +219,16 @@ impl<R: Clone> Machine<R> {
                 self.begin(partition, head);
             }
         }
+    }
+
+    /// A record may not be sent before the next commit of its partition is made: that is asked for at once.
+    pub(crate) fn wait_for_commit(&mut self, id: RecordId) {
+        let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
+        let Some(entry) = assigned.entries.get_mut(&id.offset) else { return };
+        entry.stage = Stage::AtCommit;
+        assigned.at_commit.push_back(id.offset);
+        self.commits.dirty.insert(id.partition);
+        self.commits.urgent = true;
     }
 
     fn go_on_after_commit(&mut self, partition: Partition) {
@@ -327,9 +339,9 @@ fn ceiling<R>(assigned: &Assigned<R>, closing: bool, settings: &Settings) -> i64
         return assigned.ceiling_at_close();
     }
     if assigned.leaving.is_some() {
-        return assigned.ceiling;
+        return assigned.ceiling_that_stands();
     }
-    assigned.ceiling.max(assigned.frontier.next().saturating_add(ceiling_ahead(settings)))
+    assigned.ceiling_that_stands().max(assigned.frontier.next().saturating_add(ceiling_ahead(settings)))
 }
 
 fn ceiling_ahead(settings: &Settings) -> i64 {

@@ -6,7 +6,9 @@ use crate::entry::Entry;
 use crate::frontier::Frontier;
 use crate::lane::{LaneId, Lanes, Place};
 use crate::park::{Park, ParkLane};
-use crate::{Discarded, Epoch, Final, Key, Mapped, Metadata, Order, Partition, PauseReason, Reason, RecordId, Time};
+use crate::{
+    Came, Discarded, Epoch, Final, Key, Mapped, Metadata, Order, Partition, PauseReason, Reason, RecordId, Time,
+};
 
 /// How much room the metadata must have again, in records under way, before a partition without room is fetched again.
 const ROOM_AGAIN: usize = 64;
@@ -54,8 +56,11 @@ pub(crate) struct Assigned<R> {
     pub(crate) unknown_until: Time,
     /// What is not final below this may have been sent by an earlier owner.
     pub(crate) inherited_ceiling: i64,
-    /// The durable send ceiling: nothing at or above it is sent.
+    /// The send ceiling that a commit of ours made durable: nothing at or above it is sent. Before the first commit that is
+    /// nothing: only a commit shows that the group takes us for the owner.
     pub(crate) ceiling: i64,
+    /// A commit of ours was made.
+    pub(crate) confirmed: bool,
     /// The durable committed offset.
     pub(crate) committed: i64,
     /// What is final, and not in a commit yet.
@@ -141,6 +146,7 @@ impl<R> Assigned<R> {
             unknown_until: Time::default(),
             inherited_ceiling: committed,
             ceiling: committed,
+            confirmed: false,
             committed,
             finals: Vec::new(),
             finals_bytes: 0,
@@ -179,7 +185,6 @@ impl<R> Assigned<R> {
         self.mapped_before = Some(metadata.mapped);
         self.frontier = Frontier::inherit(&metadata);
         self.inherited_ceiling = metadata.ceiling;
-        self.ceiling = metadata.ceiling;
         self.unknown_until = unknown_until;
     }
 
@@ -298,7 +303,24 @@ impl<R> Assigned<R> {
         full.then(|| around.outage.map_or(PauseReason::Window, |reason| PauseReason::Outage { reason: reason.clone() }))
     }
 
-    /// The ceiling that is durable, or was asked to be.
+    /// Whether a record may be sent, as far as commits go: then whoever comes after us knows that it may have been.
+    ///
+    /// What does not come from the log itself is known by other marks, that are durable before it comes. But an owner that
+    /// was put out of the group, and has not heard so, reads them as the next owner wrote them, and would send beside that
+    /// one: so nothing is sent before a commit was made.
+    pub(crate) fn is_covered(&self, offset: i64, came: Came) -> bool {
+        match came {
+            Came::Fetched => offset < self.ceiling,
+            Came::Parked | Came::Redriven | Came::Replayed => self.confirmed,
+        }
+    }
+
+    /// The ceiling beside the committed offset: ours, or that of the owner before us.
+    pub(crate) fn ceiling_that_stands(&self) -> i64 {
+        if self.confirmed { self.ceiling } else { self.inherited_ceiling }
+    }
+
+    /// Up to where we may send, or have asked to.
     pub(crate) fn ceiling_asked(&self) -> i64 {
         self.committing.as_ref().map_or(self.ceiling, |committing| committing.ceiling)
     }

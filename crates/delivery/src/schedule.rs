@@ -11,7 +11,7 @@ use crate::entry::Stage;
 use crate::lane::LaneId;
 use crate::machine::Machine;
 use crate::partition::Assigned;
-use crate::{Came, Outcome, Output, Partition};
+use crate::{Outcome, Output, Partition};
 
 impl<R: Clone> Machine<R> {
     /// A record came to the head of its lane: it goes as far as it may.
@@ -24,16 +24,16 @@ impl<R: Clone> Machine<R> {
             self.finish(id, Outcome::Overtaken);
             return;
         }
+        let Some(came) = assigned.entries.get(&offset).map(|entry| entry.came) else { return };
+        if !assigned.is_covered(offset, came) {
+            self.wait_for_commit(id);
+            return;
+        }
         let Some(entry) = assigned.entries.get_mut(&offset) else { return };
         if entry.maybe_applied && self.now < assigned.unknown_until {
             // The old owner's call may still be under way, and reach the system after a later record's.
             entry.stage = Stage::Resting;
             self.timers.push(Reverse((assigned.unknown_until, id)));
-        } else if offset >= assigned.ceiling && entry.came == Came::Fetched {
-            entry.stage = Stage::AtCommit;
-            assigned.at_commit.push_back(offset);
-            self.commits.dirty.insert(partition);
-            self.commits.urgent = true;
         } else {
             self.queue(partition, offset);
         }
@@ -206,8 +206,7 @@ impl<R: Clone> Machine<R> {
         let Some(entry) = assigned.entries.get(&offset) else {
             return Err(format!("offset {offset} was to be sent, and is not there"));
         };
-        // What comes out of the park is known to the next owner by the time of its schedule.
-        if offset >= assigned.ceiling && entry.came == Came::Fetched {
+        if !assigned.is_covered(offset, entry.came) {
             return Err(format!("offset {offset} was to be sent at the send ceiling {}", assigned.ceiling));
         }
         let lane = LaneId::of(self.settings.order, entry.key.as_ref());

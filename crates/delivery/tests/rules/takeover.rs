@@ -1,6 +1,6 @@
 //! How a partition is taken over: after a crash, after a rebalance, after something has changed.
 
-use tieline_delivery::{Answer, Epoch, Input, Mapped, Metadata, Partition, PauseReason};
+use tieline_delivery::{Answer, Epoch, Input, Mapped, Metadata, ParkedAt, Partition, PauseReason};
 
 use crate::bench::{Bench, log, millis, secs, settings, status};
 
@@ -41,6 +41,35 @@ fn what_an_old_owner_may_have_sent_waits_for_its_calls_and_counts_as_unknown() {
     c.advance(millis(1));
     assert_eq!(c.sent(), [10, 11, 12]);
     assert_eq!(c.sends, [(13, 1, false), (10, 1, true), (11, 1, true), (12, 1, true)]);
+}
+
+#[test]
+fn nothing_is_sent_before_a_commit_has_shown_that_the_partition_is_ours() {
+    let mut c = Bench::empty(settings());
+    c.commits_by_itself = false;
+    c.parked = vec![ParkedAt {
+        offset: 9,
+        key: Some(b"z"[..].into()),
+        retry_after: secs(0),
+        maybe_tried: false,
+        unknown_below: None,
+    }];
+    c.assign(0, 10, &metadata(vec![10..12], 12, 13)); // as if an owner that is there had sent up to 13
+    c.fetch([(10, "a"), (11, "b"), (12, "c"), (13, "d")]);
+    c.advance(secs(10));
+    assert_eq!((c.sent(), c.recalls.as_slice(), c.commits.len()), (vec![], &[9][..], 1));
+    let said = &c.commits[0].offsets[0];
+    let ceiling = Metadata::parse(&said.metadata).unwrap().ceiling;
+    assert!(said.offset == 10 && ceiling > 13, "{said:?}");
+
+    c.commit_is_made(false);
+    c.advance(secs(10));
+    assert!(c.sent().is_empty(), "it was not taken");
+
+    c.commit_is_made(true);
+    let mut sent = c.sent();
+    sent.sort_unstable();
+    assert_eq!(sent, [9, 10, 11, 12, 13]);
 }
 
 #[test]
@@ -145,7 +174,7 @@ fn the_mapping_that_sent_before_can_be_seen() {
     let mut c = Bench::empty(settings());
     c.assign(0, 10, &metadata(vec![10..12], 12, 13));
     let view = c.machine.partitions().next().unwrap();
-    assert_eq!((view.mapped_before, view.committed, view.send_ceiling), (Some(mapped(1)), 10, 13));
+    assert_eq!((view.mapped_before, view.committed), (Some(mapped(1)), 10));
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::Protocol;
+use crate::plan::{Protocol, Weather};
 use crate::process::Who;
 use crate::world::{Event, Message, World};
 
 /// How long the group waits for an owner to give something back: longer than a revocation may take.
 const REBALANCE_TIMEOUT_MS: u64 = 4_500;
+/// How long it may take until a member knows where a partition stands that it was given.
+const READS_WITHIN_MS: u64 = 1_500;
 /// Longest time between two heartbeats of a member.
 const HEARTBEAT_MS: u64 = 400;
 
@@ -159,7 +161,19 @@ impl World {
         let owner = Owner { who, assignment, since_ms: self.now_ms, revoked: false };
         self.group.owners.insert(partition, owner);
         let generation = self.group.generations.get(&process).copied().unwrap_or(0);
-        self.tell(who, Message::Assign { partition, assignment, generation });
+        let message = Message::Assign { partition, assignment, generation };
+        let foul = !self.healed && self.plan.weather == Weather::Foul;
+        if foul && self.dice.chance(100) {
+            // Where a partition stands is told when no transaction of an earlier owner is open any more.
+            let late = self.dice.between(1, READS_WITHIN_MS);
+            self.tell_after(late, who, message);
+            if self.dice.chance(500) {
+                let wait = self.dice.between(0, late);
+                self.after(wait, Event::Evict(who));
+            }
+        } else {
+            self.tell(who, message);
+        }
     }
 
     fn tell_revoke(&mut self, partition: i32) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tieline_delivery::{Answer, AttemptLog, CommitId, Epoch, Input, Output, Partition, Prepared, Reason, RecordId};
 
-use crate::plan::{REQUEST_DEADLINE_MS, Weather};
+use crate::plan::{Protocol, REQUEST_DEADLINE_MS, Weather};
 use crate::process::{Failed, Who};
 use crate::system::{Health, Reply};
 use crate::world::{Call, Event, Message, World};
@@ -285,7 +285,12 @@ impl World {
 
     fn assign(&mut self, process: usize, partition: i32, assignment: u64, generation: u64) {
         if self.group.owner(partition) != Some(self.processes[process].who) {
-            return; // It hears of it when that is over already: asking where to begin is refused (KIP-848).
+            // It hears of it when that is over already. Asking where to begin is refused under KIP-848; a classic group tells
+            // anybody, so that it reads what the real owner has committed, and takes itself for the owner.
+            match self.group.protocol {
+                Protocol::Server => return,
+                Protocol::Eager | Protocol::Cooperative => self.seen.note("assigned after an eviction"),
+            }
         }
         let (offset, metadata) = self.topics.offsets[&partition].clone();
         let place = self.log.place_of(partition, offset);

@@ -47,6 +47,8 @@ pub enum Event {
     },
     /// The group has heard nothing of a member for too long.
     SessionOver(Who),
+    /// So it has, and the member is there all the same.
+    Evict(Who),
     /// Somebody looks at the dead letters, and stops and lets go.
     Operate,
     Trouble,
@@ -303,6 +305,7 @@ impl World {
                     self.evict(who);
                 }
             }
+            Event::Evict(who) => self.evict(who),
             Event::Operate => self.operate(),
             Event::Trouble => self.trouble(),
             Event::Restart(process) => self.restart(process),

@@ -417,6 +417,10 @@ impl Membership {
     }
 
     /// Where partitions stand. Nothing is fetched meanwhile.
+    ///
+    /// A classic group tells that to anybody, and while we are in this callback librdkafka (2.12) does not note that we were
+    /// put out, even where it hears so: this may be what the next owner has written. So the core sends nothing before a
+    /// commit has shown that a partition is ours.
     fn positions(
         &self,
         client: &BaseConsumer<Self>,
