@@ -8,7 +8,7 @@ use crate::frontier::Met;
 use crate::lane::Place;
 use crate::machine::{Drain, Machine};
 use crate::partition::{Assigned, Leaving};
-use crate::{Epoch, Key, OnDeadLetter, Order, Output, Partition, PauseReason, RecordId, Time};
+use crate::{Class, Epoch, Key, OnDeadLetter, Order, Output, Partition, PauseReason, RecordId, Time};
 
 impl<R: Clone> Machine<R> {
     /// Takes a partition over as its earlier owner left it.
@@ -116,7 +116,10 @@ impl<R: Clone> Machine<R> {
     pub(crate) fn go_from(&mut self, id: RecordId, place: Place) {
         match place {
             Place::Head => self.begin(id.partition, id.offset),
-            Place::Behind(before) => self.follow(id, before),
+            Place::Behind(before) => {
+                self.follow(id, before);
+                self.hurry_before(id);
+            }
             Place::Blocked => {}
         }
     }
@@ -241,12 +244,13 @@ impl<R: Clone> Machine<R> {
     /// Empties the queues of a partition: nothing of it is prepared or sent any more.
     fn stop_work(&mut self, partition: Partition) {
         let Some(assigned) = self.partitions.get_mut(&partition) else { return };
-        self.prepared -= assigned.to_send.len();
-        assigned.to_send.clear();
+        for class in Class::ALL {
+            *self.prepared.of_mut(class) -= std::mem::take(assigned.to_send.of_mut(class)).len();
+            self.send_turns.of_mut(class).leave(partition);
+        }
         assigned.to_prepare.clear();
         assigned.at_commit.clear();
         self.prepare_turns.leave(partition);
-        self.send_turns.leave(partition);
         self.timers.retain(|Reverse((_, id))| id.partition != partition);
         self.recalls.retain(|(_, other)| *other != partition);
     }

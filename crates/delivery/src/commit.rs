@@ -8,8 +8,8 @@ use crate::machine::Machine;
 use crate::partition::{Assigned, Committing};
 use crate::together::Together;
 use crate::{
-    Commit, CommitId, CommitOffset, Epoch, Final, Mapped, OnDeadLetter, Outcome, Output, Partition, RecordId, Settings,
-    Time,
+    Class, Commit, CommitId, CommitOffset, Epoch, Final, Mapped, OnDeadLetter, Outcome, Output, Partition, RecordId,
+    Settings, Time,
 };
 
 /// How far the send ceiling is raised above what was fetched, in offsets: so far that a commit passes before it is
@@ -276,15 +276,19 @@ impl<R: Clone> Machine<R> {
     /// place from the others either.
     fn hold_back(&mut self, partition: Partition) {
         let Some(assigned) = self.partitions.get_mut(&partition) else { return };
-        self.prepared -= assigned.to_send.len();
-        for offset in assigned.to_send.drain(..).chain(std::mem::take(&mut assigned.to_prepare)) {
+        let mut waiting: Vec<i64> = Vec::new();
+        for class in Class::ALL {
+            *self.prepared.of_mut(class) -= assigned.to_send.of(class).len();
+            waiting.extend(assigned.to_send.of_mut(class).drain(..));
+            self.send_turns.of_mut(class).leave(partition);
+        }
+        for offset in waiting.into_iter().chain(std::mem::take(&mut assigned.to_prepare)) {
             if let Some(entry) = assigned.entries.get_mut(&offset) {
                 entry.stage = Stage::AtCommit;
                 assigned.at_commit.push_back(offset);
             }
         }
         self.prepare_turns.leave(partition);
-        self.send_turns.leave(partition);
         self.pauses.insert(partition);
         self.plan_recalls(partition);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{AttemptLog, Came, Key, ParkedState, Reason, Time};
+use crate::{AttemptLog, Came, Class, Key, ParkedState, Reason, Time};
 
 /// Attempts that are kept from the beginning, for people: what went wrong first.
 const ATTEMPTS_FIRST: usize = 3;
@@ -64,6 +64,8 @@ pub(crate) struct Entry<R> {
     pub(crate) newest: Option<i64>,
     /// It was replayed, and is sent even so.
     pub(crate) overtakes: bool,
+    /// It was replayed, and a live record waits behind it: it is not to wait for what live work leaves.
+    pub(crate) hurried: bool,
 }
 
 /// What was known of a record when it was read back.
@@ -127,6 +129,7 @@ impl<R> Entry<R> {
             before: None,
             newest: None,
             overtakes: false,
+            hurried: false,
         }
     }
 
@@ -146,6 +149,11 @@ impl<R> Entry<R> {
             before: Some(before),
             ..Self::new(key, bytes, record, before.state.maybe_applied)
         }
+    }
+
+    /// What its calls are for.
+    pub(crate) fn class(&self) -> Class {
+        if self.came == Came::Replayed && !self.hurried { Class::Replayed } else { Class::Live }
     }
 
     /// For how long it has failed, with the time in which it was parked.

@@ -9,6 +9,7 @@
 
 mod assign;
 mod breaker;
+mod class;
 mod commit;
 mod concurrency;
 mod entry;
@@ -34,6 +35,7 @@ mod turns;
 mod view;
 mod window;
 
+pub use class::{ByClass, Class};
 pub use input::{Input, OnDeadLetter, Order, Prepared, Settings};
 pub use machine::Machine;
 pub use metadata::{METADATA_BYTES_MAX, Mapped, Metadata, MetadataError};

@@ -10,7 +10,7 @@ use crate::partition::Assigned;
 use crate::retry::Backoff;
 use crate::turns::Turns;
 use crate::window::Window;
-use crate::{Input, Key, Output, ParkedState, Partition, RecordId, Settings, Time};
+use crate::{ByClass, Class, Input, Key, Output, ParkedState, Partition, RecordId, Settings, Time};
 
 /// One consumer in one process: all partitions that it owns, and all records under way.
 ///
@@ -67,7 +67,7 @@ use crate::{Input, Key, Output, ParkedState, Partition, RecordId, Settings, Time
 /// let mut committed = 40;
 /// while committed < 41 {
 ///     match machine.poll(now) {
-///         Output::Prepare { id, attempt, record } => {
+///         Output::Prepare { id, attempt, record, .. } => {
 ///             assert_eq!(record, "a won deal"); // decode, filter, look up, map, validate
 ///             machine.handle(now, Input::Prepared { id, attempt, outcome: Prepared::Call });
 ///         }
@@ -97,7 +97,7 @@ pub struct Machine<R> {
     pub(crate) timers: BinaryHeap<Reverse<(Time, RecordId)>>,
     /// Partitions with something to prepare, by how much they have under way; with something to send, by how many calls.
     pub(crate) prepare_turns: Turns,
-    pub(crate) send_turns: Turns,
+    pub(crate) send_turns: ByClass<Turns>,
     /// Nothing is prepared, nothing is sent before: a system named this time.
     pub(crate) prepare_from: Time,
     pub(crate) send_from: Time,
@@ -105,7 +105,7 @@ pub struct Machine<R> {
     pub(crate) has_room: bool,
     pub(crate) preparing: usize,
     /// Records that wait to be sent.
-    pub(crate) prepared: usize,
+    pub(crate) prepared: ByClass<usize>,
     pub(crate) in_flight: usize,
     /// Records of the park that are asked for or under way, and when the next ones of a partition may be.
     pub(crate) recalled: usize,
@@ -152,12 +152,12 @@ impl<R: Clone> Machine<R> {
             commits: Commits::new(now),
             timers: BinaryHeap::new(),
             prepare_turns: Turns::default(),
-            send_turns: Turns::default(),
+            send_turns: ByClass::default(),
             prepare_from: now,
             send_from: now,
             has_room: true,
             preparing: 0,
-            prepared: 0,
+            prepared: ByClass::default(),
             in_flight: 0,
             recalled: 0,
             recalls: BTreeSet::new(),
@@ -279,7 +279,10 @@ impl<R: Clone> Machine<R> {
             self.partitions.values().map(|assigned| assigned.replayed.len()).sum::<usize>()
         );
         debug_assert_eq!(self.preparing, self.partitions.values().map(|assigned| assigned.preparing).sum::<usize>());
-        debug_assert_eq!(self.prepared, self.partitions.values().map(|assigned| assigned.to_send.len()).sum::<usize>());
+        for class in Class::ALL {
+            let waiting = self.partitions.values().map(|assigned| assigned.to_send.of(class).len());
+            debug_assert_eq!(*self.prepared.of(class), waiting.sum::<usize>());
+        }
         debug_assert!(self.partitions.values().all(|assigned| assigned.committed <= assigned.frontier.lowest()));
         debug_assert!(self.partitions.values().all(|assigned| self.turns_agree(assigned)), "turns go by old counts");
     }

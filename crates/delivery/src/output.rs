@@ -1,6 +1,6 @@
 //! All that a consumer can ask for. The shell asks until [`Output::Wait`].
 
-use crate::{AttemptLog, CommitId, Key, ParkedState, Partition, Reason, RecordId, Time};
+use crate::{AttemptLog, Class, CommitId, Key, ParkedState, Partition, Reason, RecordId, Time};
 
 /// What the machine wants done.
 #[derive(Debug, Clone)]
@@ -10,6 +10,8 @@ pub enum Output<R> {
     Prepare {
         /// Which one.
         id: RecordId,
+        /// What the calls that it takes are for.
+        class: Class,
         /// The attempt that this is for, from 1.
         attempt: u32,
         /// The record.
@@ -20,6 +22,8 @@ pub enum Output<R> {
     Send {
         /// Which one.
         id: RecordId,
+        /// What the call is for.
+        class: Class,
         /// The attempt, from 1.
         attempt: u32,
         /// Whether an earlier attempt (here or of an earlier owner) may have been applied.

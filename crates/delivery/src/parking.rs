@@ -176,7 +176,7 @@ impl<R: Clone> Machine<R> {
             return None;
         }
         let Some(outage) = self.breaker.outage() else { return Some(*at) };
-        let idle = self.in_flight + self.preparing + self.prepared + self.recalled == 0;
+        let idle = self.in_flight + self.preparing + self.prepared.total() + self.recalled == 0;
         idle.then(|| (*at).max(outage.probe_at))
     }
 

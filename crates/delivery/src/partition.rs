@@ -7,7 +7,8 @@ use crate::frontier::Frontier;
 use crate::lane::{LaneId, Lanes, Place};
 use crate::park::{Park, ParkLane};
 use crate::{
-    Came, Discarded, Epoch, Final, Key, Mapped, Metadata, Order, Partition, PauseReason, Reason, RecordId, Time,
+    ByClass, Came, Discarded, Epoch, Final, Key, Mapped, Metadata, Order, Partition, PauseReason, Reason, RecordId,
+    Time,
 };
 
 /// How much room the metadata must have again, in records under way, before a partition without room is fetched again.
@@ -42,7 +43,7 @@ pub(crate) struct Assigned<R> {
     pub(crate) laneless: usize,
     /// Heads of lanes that wait for their turn.
     pub(crate) to_prepare: BTreeSet<i64>,
-    pub(crate) to_send: VecDeque<i64>,
+    pub(crate) to_send: ByClass<VecDeque<i64>>,
     /// Heads of lanes that wait until a commit is made.
     pub(crate) at_commit: VecDeque<i64>,
     pub(crate) preparing: usize,
@@ -137,7 +138,7 @@ impl<R> Assigned<R> {
             newest: None,
             laneless: 0,
             to_prepare: BTreeSet::new(),
-            to_send: VecDeque::new(),
+            to_send: ByClass::default(),
             at_commit: VecDeque::new(),
             preparing: 0,
             in_flight: 0,
@@ -239,7 +240,7 @@ impl<R> Assigned<R> {
 
     /// How many records of it the shell has, or has made ready to be sent.
     pub(crate) fn under_way(&self) -> usize {
-        self.preparing + self.to_send.len() + self.in_flight
+        self.preparing + self.to_send.live.len() + self.to_send.replayed.len() + self.in_flight
     }
 
     /// The next record to prepare: the lowest that waits, so that what is final has few holes and the metadata room. Where

@@ -10,7 +10,7 @@ use crate::entry::Stage;
 use crate::lane::LaneId;
 use crate::machine::Machine;
 use crate::park::ParkLane;
-use crate::{Key, Order, Partition, Reason, RecordId};
+use crate::{Class, Key, Order, Partition, Reason, RecordId};
 
 impl<R: Clone> Machine<R> {
     /// Nothing begins from now on, or as before.
@@ -85,12 +85,14 @@ impl<R: Clone> Machine<R> {
     /// Takes a record out of whatever queue it stands in.
     fn unqueue(&mut self, id: RecordId) {
         let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
-        let before = assigned.to_send.len();
-        assigned.to_prepare.remove(&id.offset);
-        for queue in [&mut assigned.to_send, &mut assigned.at_commit] {
+        for class in Class::ALL {
+            let (queue, prepared) = (assigned.to_send.of_mut(class), self.prepared.of_mut(class));
+            *prepared -= queue.len();
             queue.retain(|other| *other != id.offset);
+            *prepared += queue.len();
         }
-        self.prepared -= before - assigned.to_send.len();
+        assigned.to_prepare.remove(&id.offset);
+        assigned.at_commit.retain(|other| *other != id.offset);
         self.note_turns(id.partition);
         self.timers.retain(|Reverse((_, other))| *other != id);
     }

@@ -10,11 +10,12 @@
 
 use std::collections::HashMap;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Stage};
+use crate::lane::LaneId;
 use crate::machine::Machine;
 use crate::park::ParkLane;
 use crate::partition::Assigned;
-use crate::{Came, Effect, Epoch, Final, Key, Order, Outcome, Partition, RecordId};
+use crate::{Came, Class, Effect, Epoch, Final, Key, Order, Outcome, Partition, RecordId};
 
 /// Of the calls that may be under way, the part that replayed records may take: live work finds the rest free.
 const REPLAYED_PART: usize = 4;
@@ -36,7 +37,7 @@ impl<R: Clone> Machine<R> {
         if !met || told_to_wait || self.window.is_half_full() || !self.may_repeat_many_more() {
             return 0;
         }
-        let under_way = self.in_flight + self.preparing + self.prepared;
+        let under_way = self.in_flight + self.preparing + self.prepared.total();
         if self.breaker.outage().is_some() && under_way + self.recalled + self.replayed > 0 {
             return 0; // One call at a time finds out whether it is over; where there is no other, a replayed one does.
         }
@@ -86,6 +87,32 @@ impl<R: Clone> Machine<R> {
     pub(crate) fn pass_over(&mut self, id: RecordId) {
         if let Some(entry) = self.take_out(id) {
             self.record_final(id, entry, Outcome::Overtaken);
+        }
+    }
+
+    /// A live record has come behind others of its lane: those that are replayed are not to keep it waiting for what live
+    /// work leaves.
+    pub(crate) fn hurry_before(&mut self, id: RecordId) {
+        let order = self.settings.order;
+        let Some(assigned) = self.partitions.get_mut(&id.partition).filter(|assigned| !assigned.replayed.is_empty())
+        else {
+            return;
+        };
+        let live = assigned.entries.get(&id.offset).filter(|entry| entry.class() == Class::Live);
+        let Some(lane) = live.map(|entry| LaneId::of(order, entry.key.as_ref())) else { return };
+        for offset in &assigned.replayed {
+            let Some(entry) = assigned.entries.get_mut(offset).filter(|entry| !entry.hurried) else { continue };
+            if LaneId::of(order, entry.key.as_ref()) != lane {
+                continue;
+            }
+            entry.hurried = true;
+            if entry.stage == Stage::ToSend {
+                assigned.to_send.replayed.retain(|other| other != offset);
+                assigned.to_send.live.push_back(*offset);
+                self.prepared.replayed -= 1;
+                self.prepared.live += 1;
+                self.send_turns.live.wait(id.partition, assigned.in_flight);
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use crate::entry::Stage;
 use crate::lane::LaneId;
 use crate::machine::Machine;
 use crate::partition::Assigned;
-use crate::{Outcome, Output, Partition};
+use crate::{ByClass, Class, Outcome, Output, Partition};
 
 impl<R: Clone> Machine<R> {
     /// A record came to the head of its lane: it goes as far as it may.
@@ -72,10 +72,11 @@ impl<R: Clone> Machine<R> {
             return;
         }
         entry.stage = Stage::ToSend;
-        assigned.to_send.push_back(offset);
-        self.prepared += 1;
+        let class = entry.class();
+        assigned.to_send.of_mut(class).push_back(offset);
+        *self.prepared.of_mut(class) += 1;
         self.prepare_turns.note(partition, assigned.under_way());
-        self.send_turns.wait(partition, assigned.in_flight);
+        self.send_turns.of_mut(class).wait(partition, assigned.in_flight);
     }
 
     /// Has a partition wait for a turn to prepare, if it has something to prepare.
@@ -90,14 +91,19 @@ impl<R: Clone> Machine<R> {
     pub(crate) fn note_turns(&mut self, partition: Partition) {
         let Some(assigned) = self.partitions.get(&partition) else { return };
         self.prepare_turns.note(partition, assigned.under_way());
-        self.send_turns.note(partition, assigned.in_flight);
+        for class in Class::ALL {
+            self.send_turns.of_mut(class).note(partition, assigned.in_flight);
+        }
     }
 
     /// Whether turns go by what a partition has under way now, and who has a request waits for one.
     pub(crate) fn turns_agree(&self, assigned: &Assigned<R>) -> bool {
         let preparing = self.prepare_turns.has(assigned.partition).is_none_or(|has| has == assigned.under_way());
-        let sending = self.send_turns.has(assigned.partition);
-        preparing && sending.map_or(assigned.to_send.is_empty(), |has| has == assigned.in_flight)
+        let sending = Class::ALL.into_iter().all(|class| {
+            let has = self.send_turns.of(class).has(assigned.partition);
+            has.map_or(assigned.to_send.of(class).is_empty(), |has| has == assigned.in_flight)
+        });
+        preparing && sending
     }
 
     /// Brings on what has rested long enough.
@@ -116,7 +122,7 @@ impl<R: Clone> Machine<R> {
 
     /// The next record to prepare. Prepared ahead are at most as many as may be in flight.
     pub(crate) fn next_prepare(&mut self) -> Option<Output<R>> {
-        if self.now < self.prepare_from || self.preparing + self.prepared >= self.allowed() {
+        if self.now < self.prepare_from || self.preparing + self.prepared.total() >= self.allowed() {
             return None;
         }
         let probing = self.breaker.outage().is_some();
@@ -138,7 +144,7 @@ impl<R: Clone> Machine<R> {
         let entry = assigned.entries.get_mut(&offset)?;
         entry.stage = Stage::Preparing;
         entry.worked_at_start = self.worked_call;
-        let output = Output::Prepare { id, attempt: entry.attempt, record: entry.record.clone() };
+        let output = Output::Prepare { id, class: entry.class(), attempt: entry.attempt, record: entry.record.clone() };
         assigned.begun += usize::from(!std::mem::replace(&mut entry.begun, true));
         assigned.preparing += 1;
         self.preparing += 1;
@@ -154,32 +160,40 @@ impl<R: Clone> Machine<R> {
         if self.in_flight >= self.allowed() || !self.may_repeat_one_more() {
             return None;
         }
-        while let Some(partition) = self.send_turns.first() {
-            let next = self.partitions.get_mut(&partition).and_then(|assigned| assigned.to_send.pop_front());
-            let Some(offset) = next else {
-                self.send_turns.leave(partition);
+        while let Some((class, partition)) = self.next_sender() {
+            let assigned = self.partitions.get_mut(&partition);
+            let Some(offset) = assigned.and_then(|assigned| assigned.to_send.of_mut(class).pop_front()) else {
+                self.send_turns.of_mut(class).leave(partition);
                 continue;
             };
-            self.prepared -= 1;
+            *self.prepared.of_mut(class) -= 1;
             if let Err(what) = self.check_send(partition, offset) {
                 self.halt(partition, what);
                 continue;
             }
-            return self.send(partition, offset);
+            return self.send(partition, offset, class);
         }
         None
     }
 
-    /// Calls that would be handed out at once if the limits of the system had room for them.
-    #[must_use]
-    pub fn sendable(&self) -> usize {
-        if self.now < self.send_from || !self.may_repeat_one_more() {
-            return 0;
-        }
-        self.prepared.min(self.allowed().saturating_sub(self.in_flight))
+    /// Whose turn it is to send: whoever has live work, and if nobody has, whoever replays.
+    fn next_sender(&self) -> Option<(Class, Partition)> {
+        Class::ALL.into_iter().find_map(|class| Some((class, self.send_turns.of(class).first()?)))
     }
 
-    fn send(&mut self, partition: Partition, offset: i64) -> Option<Output<R>> {
+    /// Calls that would be handed out at once if the limits of the system had room for them. The next one is a live one, if
+    /// there is one.
+    #[must_use]
+    pub fn sendable(&self) -> ByClass<usize> {
+        if self.now < self.send_from || !self.may_repeat_one_more() {
+            return ByClass::default();
+        }
+        let most = self.allowed().saturating_sub(self.in_flight);
+        let live = self.prepared.live.min(most);
+        ByClass { live, replayed: self.prepared.replayed.min(most - live) }
+    }
+
+    fn send(&mut self, partition: Partition, offset: i64, class: Class) -> Option<Output<R>> {
         let assigned = self.partitions.get_mut(&partition)?;
         let id = assigned.id(offset);
         let entry = assigned.entries.get_mut(&offset)?;
@@ -190,9 +204,13 @@ impl<R: Clone> Machine<R> {
         entry.worked_at_start = self.worked_call;
         assigned.in_flight += 1;
         self.in_flight += 1;
-        self.send_turns.took(partition, assigned.in_flight);
+        self.send_turns.of_mut(class).took(partition, assigned.in_flight);
+        for other in Class::ALL.into_iter().filter(|other| *other != class) {
+            self.send_turns.of_mut(other).note(partition, assigned.in_flight);
+        }
         Some(Output::Send {
             id,
+            class,
             attempt: entry.attempt,
             maybe_applied: entry.maybe_applied,
             mapped_otherwise: entry.mapped_otherwise,

@@ -108,7 +108,7 @@ impl<R: Clone> Machine<R> {
             allowed: self.allowed(),
             preparing: self.preparing,
             replayed: self.replayed,
-            prepared: self.prepared,
+            prepared: self.prepared.total(),
             resting: self.timers.len(),
             buffered_records: self.window.records(),
             buffered_bytes: self.window.bytes(),

@@ -103,6 +103,7 @@ pub enum CallerOutput {
 pub struct Permit {
     cost: u64,
     day: Option<Day>,
+    replay: bool,
 }
 
 /// A call may not be sent now.
@@ -205,6 +206,8 @@ pub struct Caller {
     released: bool,
     busy_at: Time,
     in_flight: u64,
+    /// Of those, the ones of replays.
+    replayed_in_flight: u64,
     calls: Bucket,
     cost: Bucket,
     day: Option<DayState>,
@@ -255,6 +258,7 @@ impl Caller {
             released: true,
             busy_at: start,
             in_flight: 0,
+            replayed_in_flight: 0,
             calls: Bucket::new(start),
             cost: Bucket::new(start),
             day: None,
@@ -391,6 +395,7 @@ impl Caller {
 
     fn end(&mut self, permit: Permit, cost: Option<u64>) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.replayed_in_flight = self.replayed_in_flight.saturating_sub(u64::from(permit.replay));
         // If more was under way than it is granted, others wait for that to end.
         let granted = self.held.as_ref().map_or(Some(0), |held| held.share.in_flight);
         self.ask_at_once |= granted.is_some_and(|granted| self.said_in_flight > granted);
@@ -440,6 +445,7 @@ impl Caller {
         self.may_take(now, flow, cost)?;
         self.turns.sent(now, flow);
         self.in_flight += 1;
+        self.replayed_in_flight += u64::from(flow.replay);
         let share = self.held.as_ref().map(|held| held.share).unwrap_or_default();
         if share.rate.is_some() || self.learned.cap(now, share).rate.is_some() {
             self.calls.take(UNIT);
@@ -460,7 +466,7 @@ impl Caller {
             self.ask_at_once |= calls || costs;
         }
         self.note_work(now);
-        Ok(Permit { cost, day })
+        Ok(Permit { cost, day, replay: flow.replay })
     }
 
     /// Whether [`Self::try_take`] would give a permit now. For calls that are still to be put together.
@@ -566,7 +572,8 @@ impl Caller {
         let wants = if holds { self.turns.wants(now) } else { Vec::new() };
         let day = self.day.as_ref().map(|day| DaySpent { day: day.day, spent: day.spent, allowance: day.allowance });
         let (read_to, in_flight, advertised) = (self.read_to, self.in_flight, self.advertised.take());
-        Ask { seq, read_to, holds, in_flight, waiting, wants, day, advertised }
+        let replayed = self.replayed_in_flight + self.turns.waiting_replayed();
+        Ask { seq, read_to, holds, in_flight, waiting, replayed, wants, day, advertised }
     }
 
     /// Gives back what it holds, and all that it may still be granted for the asks before this one.

@@ -82,6 +82,9 @@ pub struct Ask {
     pub in_flight: u64,
     /// Calls that could be sent at once if the limits let them.
     pub waiting: u64,
+    /// How many of these two are of replays, which go behind all that is live.
+    #[serde(default)]
+    pub replayed: u64,
     /// Who wants to call.
     pub wants: Vec<Want>,
     /// How much of the day's budget it has used and may use.
@@ -334,6 +337,7 @@ mod tests {
             holds: true,
             in_flight: 2,
             waiting: 5,
+            replayed: 3,
             wants: vec![want],
             day: Some(spent),
             advertised: None,
@@ -342,7 +346,7 @@ mod tests {
             &Message::Ask(caller, ask),
             "erp/ask/a-b",
             Some(
-                r#"{"v":1,"seq":9,"read_to":44,"holds":true,"in_flight":2,"waiting":5,"wants":[{"consumer":"erp-project","replay":false,"weight":1,"rate_micros":5000000}],"day":{"day":"2026-11-24","spent":{"calls":20,"cost":0},"allowance":{"calls":500,"cost":null}}}"#,
+                r#"{"v":1,"seq":9,"read_to":44,"holds":true,"in_flight":2,"waiting":5,"replayed":3,"wants":[{"consumer":"erp-project","replay":false,"weight":1,"rate_micros":5000000}],"day":{"day":"2026-11-24","spent":{"calls":20,"cost":0},"allowance":{"calls":500,"cost":null}}}"#,
             ),
         );
     }

@@ -65,14 +65,23 @@ fn rates(there: u64, by_want: bool, asks: &[&Ask]) -> Vec<u64> {
     parts.iter().map(|part| part + spare).collect()
 }
 
-/// One for each, and of the rest as many as it has use for. What is left over is spread.
+/// One for each, and of the rest as many as it has use for: for live calls first, and then for replays. What is left over
+/// is spread.
 fn in_flights(most: u64, asks: &[&Ask]) -> Vec<u64> {
     let count = u64::try_from(asks.len()).unwrap_or(u64::MAX);
-    let demand = |ask: &&Ask| Demand { weight: 1, want: ask.in_flight.saturating_add(ask.waiting).saturating_sub(1) };
-    let demands: Vec<Demand> = asks.iter().map(demand).collect();
-    let rest = most.saturating_sub(count);
-    let parts = divide(rest, &demands);
-    let left = rest - parts.iter().sum::<u64>();
+    let mut left = most.saturating_sub(count);
+    let mut parts = vec![0; asks.len()];
+    let all = |ask: &Ask| ask.in_flight.saturating_add(ask.waiting).saturating_sub(1);
+    let live = |ask: &Ask| ask.in_flight.saturating_add(ask.waiting).saturating_sub(ask.replayed.saturating_add(1));
+    let of_live: Vec<u64> = asks.iter().map(|ask| live(ask)).collect();
+    let of_replays = asks.iter().zip(&of_live).map(|(ask, live)| all(ask) - live).collect();
+    for wants in [of_live, of_replays] {
+        let demands: Vec<Demand> = wants.into_iter().map(|want| Demand { weight: 1, want }).collect();
+        for (part, more) in parts.iter_mut().zip(divide(left, &demands)) {
+            *part += more;
+            left -= more;
+        }
+    }
     let mut odd = left % count;
     parts
         .iter()
@@ -105,8 +114,10 @@ mod tests {
             weight: *weight,
             rate_micros: rate * UNIT,
         };
-        let wants = wants.iter().map(want).collect();
-        Ask { seq: 1, read_to: 0, holds: true, in_flight: 0, waiting, wants, day: None, advertised: None }
+        let wants: Vec<Want> = wants.iter().map(want).collect();
+        let (seq, read_to, holds, in_flight) = (1, 0, true, 0);
+        let replayed = if wants.iter().all(|want| want.replay) { waiting } else { 0 };
+        Ask { seq, read_to, holds, in_flight, waiting, replayed, wants, day: None, advertised: None }
     }
 
     fn check(asks: &[Ask], rates: &[u64], in_flights: &[u64]) {
@@ -134,6 +145,7 @@ mod tests {
     #[test]
     fn live_goes_before_replay() {
         let asks = [ask(&[("a", true, 9, 99)], 99), ask(&[("b", false, 1, 12)], 9)];
-        check(&asks, &[8, 12], &[8, 8]);
+        // Of calls in flight its 9, and the others for the replay.
+        check(&asks, &[8, 12], &[7, 9]);
     }
 }

@@ -71,6 +71,10 @@ impl Turns {
         self.flows.values().map(|state| state.waiting).sum()
     }
 
+    pub(crate) fn waiting_replayed(&self) -> u64 {
+        self.flows.iter().filter(|(flow, _)| flow.replay).map(|(_, state)| state.waiting).sum()
+    }
+
     /// Whether this flow may send the call that can be sent now; else when it may if nobody else has.
     pub(crate) fn may(&mut self, now: Time, flow: &Flow) -> Result<(), Time> {
         if !self.others_first(flow) {

@@ -24,6 +24,10 @@ pub fn flow(consumer: &str) -> Flow {
     Flow { consumer: consumer.to_owned(), replay: false }
 }
 
+pub fn replay_of(consumer: &str) -> Flow {
+    Flow { replay: true, ..flow(consumer) }
+}
+
 pub fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -64,13 +68,20 @@ impl Bench {
     }
 
     pub fn want(&mut self, caller: usize, calls: u64) {
-        let input = CallerInput::Waiting { flow: flow("a"), weight: 1, calls };
-        self.callers[caller].handle(self.now, input);
+        self.want_for(caller, flow("a"), calls);
+    }
+
+    pub fn want_for(&mut self, caller: usize, flow: Flow, calls: u64) {
+        self.callers[caller].handle(self.now, CallerInput::Waiting { flow, weight: 1, calls });
         self.settle();
     }
 
     pub fn take(&mut self, caller: usize) -> Result<Permit, NotYet> {
-        self.callers[caller].try_take(self.now, &flow("a"), 0)
+        self.take_for(caller, &flow("a"))
+    }
+
+    pub fn take_for(&mut self, caller: usize, flow: &Flow) -> Result<Permit, NotYet> {
+        self.callers[caller].try_take(self.now, flow, 0)
     }
 
     /// How many calls a caller may send in this time, each of which ends at once.

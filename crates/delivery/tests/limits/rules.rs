@@ -3,7 +3,7 @@
 use tieline_delivery::Time;
 use tieline_delivery::limits::{Advertised, CallerInput, CostLimits, LimitsSettings, Policy, Record, Remaining, Why};
 
-use crate::bench::{Bench, UNIX_MS, ms, secs};
+use crate::bench::{Bench, UNIX_MS, flow, ms, replay_of, secs};
 
 fn per_second(rate: f64, burst: u32) -> LimitsSettings {
     LimitsSettings { per_second: Some(rate), burst: Some(burst), ..Default::default() }
@@ -186,4 +186,61 @@ fn a_caller_that_stops_gives_back_at_once_and_reports_its_calls_until_they_end()
         bench.log[written..].iter().filter(|record| record.key == "erp/ask/c1" && record.value.is_some()).count();
     assert_eq!(asks, 0, "nothing is left to say");
     assert!(bench.now > Time::default());
+}
+
+/// Live calls at this rate and a replay that could send any number, for 10 s, each call over at once: how many of each went.
+fn beside_a_replay(bench: &mut Bench, callers: [usize; 2], live_each: Option<u64>) -> [usize; 2] {
+    let (live, replay, mut sent) = (flow("a"), replay_of("b"), [0; 2]);
+    let mut waiting = 0;
+    for step in 0..1_000 {
+        waiting += u64::from(live_each.is_some_and(|each| step % each == 0));
+        bench.want_for(callers[0], live.clone(), waiting);
+        bench.want_for(callers[1], replay.clone(), 100);
+        while let Ok(permit) = bench.take_for(callers[1], &replay) {
+            sent[1] += 1;
+            bench.callers[callers[1]].handle(bench.now, CallerInput::Ended { permit, cost: None });
+        }
+        while waiting > 0
+            && let Ok(permit) = bench.take_for(callers[0], &live)
+        {
+            (sent[0], waiting) = (sent[0] + 1, waiting - 1);
+            bench.callers[callers[0]].handle(bench.now, CallerInput::Ended { permit, cost: None });
+        }
+        bench.advance(ms(10));
+    }
+    sent
+}
+
+#[test]
+fn a_replay_has_what_live_work_leaves_and_all_where_there_is_none() {
+    for (processes, callers) in [(1, [0, 0]), (2, [0, 1])] {
+        let mut bench = Bench::new(processes, per_second(20.0, 4));
+        beside_a_replay(&mut bench, callers, Some(20));
+        let [live, replayed] = beside_a_replay(&mut bench, callers, Some(20)); // 5 a second
+        assert!(live >= 48, "{live} of 50 live calls, in {processes} processes");
+        // In another process a quarter more than live work has sent of late, and what waits, is kept free for it.
+        assert!(replayed >= 110, "{replayed} where 150 are left, in {processes} processes");
+        let [live, replayed] = beside_a_replay(&mut bench, callers, None);
+        assert!(live == 0 && replayed >= 180, "{replayed} where there is nothing else, in {processes} processes");
+        beside_a_replay(&mut bench, callers, Some(1));
+        let [live, replayed] = beside_a_replay(&mut bench, callers, Some(1)); // 100 a second
+        assert!(live >= 190 && replayed <= 4, "{live} live and {replayed} replayed, in {processes} processes");
+    }
+}
+
+#[test]
+fn live_calls_have_the_places_in_flight_before_a_replay_in_another_process() {
+    let mut bench = Bench::new(2, LimitsSettings { in_flight: Some(8), ..Default::default() });
+    bench.want_for(1, replay_of("b"), 100);
+    bench.advance(secs(3));
+    let mut replayed: Vec<_> = std::iter::from_fn(|| bench.take_for(1, &replay_of("b")).ok()).collect();
+    assert_eq!(replayed.len(), 8, "all of them, while nothing is live");
+    bench.want(0, 6);
+    // As its calls end, what is live comes in.
+    while let Some(permit) = replayed.pop() {
+        bench.callers[1].handle(bench.now, CallerInput::Ended { permit, cost: None });
+        bench.advance(ms(600));
+    }
+    assert_eq!(bench.callers[0].share().unwrap().in_flight, Some(6));
+    assert_eq!(bench.callers[1].share().unwrap().in_flight, Some(2));
 }

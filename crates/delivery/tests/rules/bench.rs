@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tieline_delivery::{
-    Answer, AttemptLog, Commit, CommitId, CommitOffset, Epoch, Held, Input, Machine, Metadata, OnDeadLetter, Order,
-    Outcome, Output, ParkedAt, ParkedState, Partition, PauseReason, Prepared, Reason, RecordId, Settings, Time,
+    Answer, AttemptLog, Class, Commit, CommitId, CommitOffset, Epoch, Held, Input, Machine, Metadata, OnDeadLetter,
+    Order, Outcome, Output, ParkedAt, ParkedState, Partition, PauseReason, Prepared, Reason, RecordId, Settings, Time,
 };
 
 pub struct Bench {
@@ -24,6 +24,8 @@ pub struct Bench {
     attempts: BTreeMap<(i32, i64), u32>,
     sent: Vec<(i32, i64)>,
     pub sends: Vec<(i64, u32, bool)>,
+    /// What the calls and the preparing that were asked for last were for, by offset.
+    pub classes: BTreeMap<i64, Class>,
     /// Of those, the ones that may have been sent by another mapping before.
     pub mapped_otherwise: Vec<i64>,
     pub prepared: Vec<i64>,
@@ -110,6 +112,7 @@ impl Bench {
             attempts: BTreeMap::new(),
             sent: Vec::new(),
             sends: Vec::new(),
+            classes: BTreeMap::new(),
             mapped_otherwise: Vec::new(),
             prepared: Vec::new(),
             commits: Vec::new(),
@@ -304,14 +307,16 @@ impl Bench {
     pub fn pump(&mut self) -> Option<Time> {
         for _ in 0..100_000 {
             match self.machine.poll(self.now) {
-                Output::Prepare { id, attempt, record } => {
+                Output::Prepare { id, class, attempt, record } => {
+                    self.classes.insert(record, class);
                     assert_eq!(record, id.offset);
                     self.prepared.push(record);
                     let outcome = self.outcomes.get_mut(&record).and_then(VecDeque::pop_front);
                     let outcome = outcome.unwrap_or(Prepared::Call);
                     self.machine.handle(self.now, Input::Prepared { id, attempt, outcome });
                 }
-                Output::Send { id, attempt, maybe_applied, mapped_otherwise, record } => {
+                Output::Send { id, class, attempt, maybe_applied, mapped_otherwise, record } => {
+                    self.classes.insert(record, class);
                     self.attempts.insert((id.partition.0, record), attempt);
                     self.sent.push((id.partition.0, record));
                     self.sends.push((record, attempt, maybe_applied));

@@ -1,6 +1,6 @@
 //! What is delivered again, by order of somebody.
 
-use tieline_delivery::{Input, OnDeadLetter, Order, Outcome, Partition, Prepared};
+use tieline_delivery::{ByClass, Class, Input, OnDeadLetter, Order, Outcome, Partition, Prepared};
 
 use crate::bench::{Bench, reason, secs, status};
 
@@ -155,4 +155,43 @@ fn in_an_outage_one_finds_out_whether_it_is_over_where_there_is_no_live_work() {
     assert_eq!(c.machine.replay_room(Partition(0), 0), 0);
     c.answer(0, status(201));
     assert!(c.machine.outage().is_none());
+}
+
+#[test]
+fn a_live_call_goes_before_a_replayed_one_that_has_waited_for_longer() {
+    let mut c = with_old(Bench::one_partition(), &["acme", "globex"]);
+    c.assign(1, 10, "");
+    c.input(Input::Limits { room: false });
+    replay(&mut c, 0, "acme", Some(0), false);
+    replay(&mut c, 1, "globex", Some(1), false);
+    c.fetch_from(1, 10, "initech");
+    c.fetch_from(0, 2, "hooli");
+    c.advance(secs(1));
+    assert_eq!(c.machine.sendable(), ByClass { live: 2, replayed: 2 });
+    c.input(Input::Limits { room: true });
+    assert_eq!(c.sent(), [10, 2, 0, 1]);
+    assert_eq!(
+        [2, 10, 0, 1].map(|offset| c.classes[&offset]),
+        [Class::Live, Class::Live, Class::Replayed, Class::Replayed]
+    );
+}
+
+#[test]
+fn a_replayed_call_that_a_live_record_of_its_key_waits_behind_goes_as_a_live_one() {
+    let mut c = with_old(Bench::one_partition(), &["acme", "globex", "initech"]);
+    c.input(Input::Limits { room: false });
+    replay(&mut c, 0, "acme", Some(0), false);
+    replay(&mut c, 1, "globex", Some(1), false);
+    c.pump();
+    assert_eq!(c.machine.sendable(), ByClass { live: 0, replayed: 2 });
+    c.fetch([(3, "globex")]);
+    assert_eq!(c.machine.sendable(), ByClass { live: 1, replayed: 1 });
+    c.input(Input::Limits { room: true });
+    assert_eq!(c.sent(), [1, 0]);
+    assert_eq!((c.classes[&0], c.classes[&1]), (Class::Replayed, Class::Live));
+    // The next one of that key that is replayed has nothing live behind it.
+    c.answer(1, status(201));
+    c.answer(3, status(201));
+    replay(&mut c, 2, "initech", Some(2), false);
+    assert_eq!((c.sent(), c.classes[&2]), (vec![3, 2], Class::Replayed));
 }

@@ -60,7 +60,7 @@ impl World {
                 eprintln!("{} ms, process {process} -> {output:?}", self.now_ms);
             }
             match output {
-                Output::Prepare { id, attempt, record } => self.prepare(process, id, attempt, record),
+                Output::Prepare { id, attempt, record, .. } => self.prepare(process, id, attempt, record),
                 Output::Send { id, attempt, maybe_applied, record, .. } => {
                     if maybe_applied {
                         self.seen.note("sent again after an unknown outcome");

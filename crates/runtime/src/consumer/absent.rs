@@ -42,7 +42,8 @@ impl Preparer {
             return Answer::NotApplied(why);
         }
         let look_ups = &self.wiring.look_ups;
-        if look_ups.answers_others(asked.system, asked.operation, &asked.parameters, since, &self.flow).await {
+        if look_ups.answers_others(asked.system, asked.operation, &asked.parameters, since, self.flow(delivered)).await
+        {
             return Answer::Refused(why);
         }
         let detail = format!("{}; nor is it known to answer anybody else", why.detail);

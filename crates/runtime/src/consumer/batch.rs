@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tieline_bus::Batch;
-use tieline_delivery::{Partition, RecordId, Time};
+use tieline_delivery::{Class, Partition, RecordId, Time};
 
 use super::prepare::Delivered;
 
@@ -57,6 +57,11 @@ impl Waiting {
     fn bytes(&self) -> usize {
         self.delivered.request().and_then(|request| Some(request.body.as_ref()?.len())).unwrap_or(0)
     }
+}
+
+/// What a call of all these is for: for live work, if it is for any of them.
+pub(super) fn class_of<'w>(mut records: impl Iterator<Item = &'w Waiting>) -> Class {
+    if records.all(|record| record.delivered.class() == Class::Replayed) { Class::Replayed } else { Class::Live }
 }
 
 /// What waits to be sent together.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tieline_delivery::limits::{Flow, NotYet, Why};
+use tieline_delivery::{ByClass, Class};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -19,23 +20,22 @@ const STUCK_AFTER: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) struct Door {
     gate: Arc<Gate>,
-    flow: Arc<Flow>,
+    flows: ByClass<Arc<Flow>>,
     /// Whether calls are put together first: then a ticket is taken when they are.
     batches: bool,
-    /// For the next call.
-    ticket: Option<Ticket>,
+    /// For the next call, and what that was to be for.
+    ticket: Option<(Class, Ticket)>,
     /// How many calls the gate was last told of.
-    queued: u64,
+    queued: ByClass<u64>,
     /// Why no call may go now, and since when that is so.
     shut: Option<(NotYet, Instant)>,
-    /// Whether it was asked in this turn of the loop, and said no.
-    refused: bool,
+    /// What it was asked for last in this turn of the loop, if it said no.
+    refused: Option<Class>,
 }
 
 impl Door {
-    pub fn new(gate: Arc<Gate>, flow: &Arc<Flow>, batches: bool) -> Self {
-        let flow = Arc::clone(flow);
-        Self { gate, flow, batches, ticket: None, queued: 0, shut: None, refused: false }
+    pub fn new(gate: Arc<Gate>, flows: ByClass<Arc<Flow>>, batches: bool) -> Self {
+        Self { gate, flows, batches, ticket: None, queued: ByClass::default(), shut: None, refused: None }
     }
 
     /// Tells when it is worth to ask again.
@@ -45,58 +45,67 @@ impl Door {
 
     /// A turn of the loop begins.
     pub fn begin(&mut self) {
-        self.refused = false;
+        self.refused = None;
     }
 
     /// Whether a call may be handed out, of so many that could be. It has its ticket then, unless calls are put together.
-    pub fn has_room(&mut self, sendable: usize) -> bool {
-        if sendable == 0 {
-            self.nothing_waits();
+    ///
+    /// The core hands out a live one first. So that is what the gate is asked for, if there is one; and where that may not
+    /// go, a replayed one may not either, since it goes behind all that is live.
+    pub fn has_room(&mut self, sendable: ByClass<usize>) -> bool {
+        let class = if sendable.live > 0 { Class::Live } else { Class::Replayed };
+        let queued = ByClass { live: count(sendable.live), replayed: count(sendable.replayed) };
+        for told in Class::ALL {
+            // Of the one that is asked for, asking tells.
+            if (told != class || sendable.total() == 0) && self.queued.of(told) != queued.of(told) {
+                self.gate.queued(self.flows.of(told), *queued.of(told));
+            }
+        }
+        self.queued = queued;
+        if sendable.total() == 0 {
+            self.shut = None;
             return true;
         }
-        if self.ticket.is_some() {
+        if self.ticket.as_ref().is_some_and(|(of, _)| *of == class) {
             return true;
         }
-        if self.refused {
+        self.ticket = None;
+        if self.refused.is_some_and(|refused| refused == Class::Live || refused == class) {
             return false;
         }
-        self.queued = u64::try_from(sendable).unwrap_or(u64::MAX);
+        self.ask(class)
+    }
+
+    fn ask(&mut self, class: Class) -> bool {
+        let (flow, queued) = (self.flows.of(class), *self.queued.of(class));
         let taken = if self.batches {
-            self.gate.may_take(&self.flow, self.queued).map(|()| None)
+            self.gate.may_take(flow, queued).map(|()| None)
         } else {
-            self.gate.try_take(&self.flow, self.queued)
+            self.gate.try_take(flow, queued)
         };
         match taken {
             Ok(ticket) => {
-                self.ticket = ticket;
+                self.ticket = ticket.map(|ticket| (class, ticket));
                 self.shut = None;
                 true
             }
             Err(not_yet) => {
                 let since = self.shut.map_or_else(Instant::now, |(_, since)| since);
                 self.shut = Some((not_yet, since));
-                self.refused = true;
+                self.refused = Some(class);
                 false
             }
         }
     }
 
-    fn nothing_waits(&mut self) {
-        self.shut = None;
-        if self.queued > 0 {
-            self.queued = 0;
-            self.gate.queued(&self.flow, 0);
-        }
-    }
-
     /// The ticket of the call that goes out.
     pub fn ticket(&mut self) -> Option<Ticket> {
-        self.ticket.take()
+        self.ticket.take().map(|(_, ticket)| ticket)
     }
 
-    /// The ticket of calls that were put together, of which this many more wait. Nothing where calls need none.
-    pub fn ticket_now(&mut self) -> Result<Option<Ticket>, NotYet> {
-        self.gate.try_take(&self.flow, self.queued.max(1))
+    /// The ticket of calls of this class that were put together, of which some more may wait. Nothing where calls need none.
+    pub fn ticket_now(&mut self, class: Class) -> Result<Option<Ticket>, NotYet> {
+        self.gate.try_take(self.flows.of(class), (*self.queued.of(class)).max(1))
     }
 
     /// How long what is turned away waits before it comes again.
@@ -126,6 +135,10 @@ impl Door {
     }
 }
 
+fn count(calls: usize) -> u64 {
+    u64::try_from(calls).unwrap_or(u64::MAX)
+}
+
 /// A wait as a person reads it.
 pub(super) fn text(system: &str, wait: &LimitWait) -> String {
     let what = match wait.why {
@@ -135,7 +148,7 @@ pub(super) fn text(system: &str, wait: &LimitWait) -> String {
         Why::Day => "its budget for the day is used up, or being asked for",
         Why::Rate => "its rate of calls",
         Why::Cost => "its rate of what calls cost",
-        Why::Turn => "another consumer's turn at its limits",
+        Why::Turn => "others go first at its limits: another consumer's turn, or live work before a replay",
     };
     let until = wait.until_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     match until {

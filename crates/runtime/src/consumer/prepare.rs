@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use serde_json::Value;
 use tieline_bus::{Batch, Call, Consumer, LookUp, Tombstone};
 use tieline_delivery::limits::Flow;
-use tieline_delivery::{Answer, AttemptLog, Reason};
+use tieline_delivery::{Answer, AttemptLog, ByClass, Class, Reason};
 use tieline_mapping::{Bounds, Expression, Frame, Names, Reader, RunError};
 use tieline_schema::cloudevents::{Attributes, AttributesError};
 use tieline_schema::wire::{SchemaRef, VALUE_SCHEMA_HEADER, split};
@@ -36,6 +37,8 @@ pub(super) struct Delivered {
     pub redriven: u32,
     /// The order by which it is replayed, if it is.
     pub replay: Option<Arc<str>>,
+    /// Whether its next call is for a replay: that of a replayed record is for live work where that waits behind it.
+    replayed: AtomicBool,
     attributes: OnceLock<Attributes>,
     /// What was last prepared. The same bytes are sent again while an attempt may have been applied.
     request: Mutex<Option<Arc<PreparedCall>>>,
@@ -91,6 +94,7 @@ impl Delivered {
             record,
             redriven: 0,
             replay: None,
+            replayed: AtomicBool::new(false),
             attributes: OnceLock::new(),
             request: Mutex::new(None),
             effect: Effect::default(),
@@ -136,6 +140,16 @@ impl Delivered {
         record.headers = record.headers.iter().filter(|(name, _)| *name != VALUE_SCHEMA_HEADER).collect();
         let effect = Effect::of(Sent::in_round(letter.sent.round.saturating_add(1)));
         Self { redriven: letter.redriven, effect, ..Self::new(record) }
+    }
+
+    /// The core says what its next call is for.
+    pub fn is_for(&self, class: Class) {
+        self.replayed.store(class == Class::Replayed, Ordering::Relaxed);
+    }
+
+    /// What its next call is for.
+    pub fn class(&self) -> Class {
+        if self.replayed.load(Ordering::Relaxed) { Class::Replayed } else { Class::Live }
     }
 
     /// The event's id, once the record has been looked at.
@@ -190,15 +204,21 @@ pub(super) struct Preparer {
     pub wiring: Arc<Wiring>,
     pub consumer: Arc<Consumer>,
     /// For whom systems are asked, where their limits are shared.
-    pub flow: Arc<Flow>,
+    pub flows: ByClass<Arc<Flow>>,
     /// How the data of each schema that was met are read. As many as the topic has versions.
     readers: RwLock<HashMap<SchemaRef, Arc<Reader>>>,
 }
 
 impl Preparer {
     pub fn new(wiring: Arc<Wiring>, consumer: Arc<Consumer>) -> Self {
-        let flow = Arc::new(Flow { consumer: consumer.name.clone(), replay: false });
-        Self { wiring, consumer, flow, readers: RwLock::new(HashMap::new()) }
+        let flow = |replay| Arc::new(Flow { consumer: consumer.name.clone(), replay });
+        let flows = ByClass { live: flow(false), replayed: flow(true) };
+        Self { wiring, consumer, flows, readers: RwLock::new(HashMap::new()) }
+    }
+
+    /// For whom calls of this record are.
+    pub fn flow(&self, delivered: &Delivered) -> &Arc<Flow> {
+        self.flows.of(delivered.class())
     }
 
     /// The call that a record makes. Nothing for a tombstone, where the definition no longer says what one means.
@@ -321,13 +341,14 @@ impl Preparer {
             return Err(Step::Refused(reason("unmappable", format!("system `{}` has no client", look_up.system.name))));
         };
         let look_ups = &self.wiring.look_ups;
-        let failed = match look_ups.get(system, &look_up.operation, &parameters, look_up.keep, &self.flow).await {
-            Ok(value) => {
-                delivered.absent(|absent| absent.take_if(|a| a.look_up == look_up.name));
-                return Ok(value);
-            }
-            Err(failed) => failed,
-        };
+        let failed =
+            match look_ups.get(system, &look_up.operation, &parameters, look_up.keep, self.flow(delivered)).await {
+                Ok(value) => {
+                    delivered.absent(|absent| absent.take_if(|a| a.look_up == look_up.name));
+                    return Ok(value);
+                }
+                Err(failed) => failed,
+            };
         let answer = match failed.answer {
             Answer::AbsentOrForbidden(why) => {
                 let asked = Asked { name: &look_up.name, system, operation: &look_up.operation, parameters };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tieline_bus::Call;
 use tieline_delivery::limits::Flow;
-use tieline_delivery::{Answer, AttemptLog};
+use tieline_delivery::{Answer, AttemptLog, Class};
 use tieline_schema::cloudevents::Attributes;
 use uuid::Uuid;
 
@@ -50,7 +50,7 @@ impl Sender {
         let what = if delivered.is_tombstone() { "tombstone" } else { "call" };
         let key = self.cause(what, attributes, delivered.effect.round()).key();
         let reads_response = self.follows(delivered);
-        let (headers, on_behalf) = (replay_header(delivered.replay.as_deref()), self.on_behalf());
+        let (headers, on_behalf) = (replay_header(delivered.replay.as_deref()), self.on_behalf(delivered.class()));
         let mut request = Request { reads_response, headers, on_behalf, ..request(call, &prepared, attributes, key) };
         let started = Instant::now();
         let mut attempted = self.system.once(&mut request, &delivered.effect, maybe_applied, ticket).await;
@@ -76,9 +76,9 @@ impl Sender {
     }
 
     /// For whom a call is, where the limits of the system are shared.
-    pub(super) fn on_behalf(&self) -> Option<Arc<Flow>> {
+    pub(super) fn on_behalf(&self, class: Class) -> Option<Arc<Flow>> {
         let limited = self.system.gate().is_some_and(|gate| gate.is_limited());
-        limited.then(|| Arc::clone(&self.preparer.flow))
+        limited.then(|| Arc::clone(self.preparer.flows.of(class)))
     }
 
     /// What an effect of this event comes from: the call, or the follow-up event, which has no rounds.

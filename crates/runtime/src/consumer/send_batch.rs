@@ -18,7 +18,7 @@ use tieline_delivery::{Answer, AttemptLog, RecordId};
 use tieline_schema::cloudevents::Attributes;
 use uuid::Uuid;
 
-use super::batch::Waiting;
+use super::batch::{Waiting, class_of};
 use super::prepare::{PreparedCall, reason};
 use super::send::Sender;
 use crate::fail_point::{FailPoint, pass};
@@ -146,7 +146,7 @@ impl Sender {
             idempotency_key: Some(key_of_batch(keys)),
             traceparent: Some(trace::child_of(parent)),
             headers: super::send::replay_header(items.iter().find_map(|item| item.waiting.delivered.replay.as_deref())),
-            on_behalf: self.on_behalf(),
+            on_behalf: self.on_behalf(class_of(items.iter().map(|item| &item.waiting))),
             reads_response: true,
         }
     }

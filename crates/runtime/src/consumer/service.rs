@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Wiring;
 use super::assignments::Assignments;
-use super::batch::{Collector, Waiting};
+use super::batch::{Collector, Waiting, class_of};
 use super::door::Door;
 use super::finals::StateTopics;
 use super::jobs::{JobId, Jobs};
@@ -291,7 +291,7 @@ impl Service {
         let sender = Sender { preparer: Arc::clone(&preparer), system, metrics: metrics.clone(), follow_up_schema };
         let mut service = Self {
             collector: consumer.call.batch.as_ref().map(Collector::new),
-            door: Door::new(gate, &preparer.flow, consumer.call.batch.is_some()),
+            door: Door::new(gate, preparer.flows.clone(), consumer.call.batch.is_some()),
             has_room: true,
             machine: Machine::new(settings(&consumer), Time::default()),
             consumer,
@@ -367,8 +367,12 @@ impl Service {
             let now = self.now();
             self.ask_for_room();
             match self.machine.poll(now) {
-                Output::Prepare { id, attempt, record } => self.prepare(id, attempt, record),
-                Output::Send { id, attempt, maybe_applied, mapped_otherwise, record } => {
+                Output::Prepare { id, class, attempt, record } => {
+                    record.is_for(class);
+                    self.prepare(id, attempt, record);
+                }
+                Output::Send { id, class, attempt, maybe_applied, mapped_otherwise, record } => {
+                    record.is_for(class);
                     if mapped_otherwise {
                         record.effect.mapped_otherwise();
                     }
@@ -436,7 +440,7 @@ impl Service {
     }
 
     fn send_batch(&mut self, records: Vec<Waiting>) {
-        let ticket = match self.door.ticket_now() {
+        let ticket = match self.door.ticket_now(class_of(records.iter())) {
             Ok(ticket) => ticket,
             Err(not_yet) => {
                 let retry_after = self.door.wait_of(not_yet);
