@@ -9,7 +9,7 @@ use std::time::Duration;
 use tieline_sandbox::recorder::{Arrival, Options, Reaction};
 
 use crate::load::Load;
-use crate::process::Process;
+use crate::process::{Process, tieline};
 use crate::{eventually, secs};
 
 /// The limit of most tests here.
@@ -279,4 +279,91 @@ async fn all_replicas_wait_when_one_is_told_to() {
         assert!(last <= 1.0, "somebody still called {last} s after");
         assert!(next >= 6.0, "somebody called {next} s after, not 6");
     }
+}
+
+/// Records that are there to be replayed, before the live ones.
+const OLD: u64 = 2_000;
+
+/// Which calls a replay makes.
+fn is_replayed(arrival: &Arrival) -> bool {
+    arrival.event_headers.contains_key("tieline-replay")
+}
+
+/// Live calls and replayed ones a second, from one time to another.
+fn rates(arrivals: &[Arrival], from: f64, to: f64) -> (f64, f64) {
+    let (replayed, live): (Vec<Arrival>, Vec<Arrival>) = arrivals.iter().cloned().partition(is_replayed);
+    (between(&live, from, to) as f64 / (to - from), between(&replayed, from, to) as f64 / (to - from))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_one_consumer_gets_what_the_live_calls_of_another_leave_of_their_limit() {
+    let load = bus("replay-limit", Options::default(), &format!("{{ per_second: {RATE}, burst: {BURST} }}")).await;
+    let run = |args: &[&str]| tokio::task::block_in_place(|| tieline(load.dir.path(), args, &load.environment));
+    let consumer = |name: &str| format!("consumers/{name}/consumer.yaml");
+    let alone = |name: &str| {
+        let args = ["run", &format!("consumers/{name}"), "--admin", "127.0.0.1:0"];
+        Process::start(load.dir.path(), name, &args, &load.environment)
+    };
+    // One wants what is new, and the other does not want what is old before it is told to.
+    let subscribes = "subscribe: load.item_changed";
+    load.edit(&consumer("apply-item"), subscribes, &format!("{subscribes}\nwhen: .sequence >= {OLD}"));
+    load.edit(&consumer("note-item"), subscribes, &format!("{subscribes}\nwhen: .sequence < 0"));
+    let (live, other) = (alone("apply-item"), alone("note-item"));
+    load.produce(OLD, secs(1)).await.unwrap();
+    let committed = |name: &str| load.committed(name).values().sum::<i64>();
+    let old = i64::try_from(OLD).unwrap();
+    eventually("both have passed what is old", secs(90), || {
+        committed("apply-item") == old && committed("note-item") == old
+    })
+    .await;
+    assert!(other.terminate(secs(30)).await.success());
+    load.edit(&consumer("note-item"), ".sequence < 0", &format!(".sequence < {OLD}"));
+    let other = alone("note-item");
+
+    // Live calls alone, as many as the limit lets; then a replay in another process comes beside them.
+    let producing = load.produce_from(OLD, 1_500, secs(1));
+    producing.await.unwrap();
+    let calls = || load.recorder.arrivals().len();
+    eventually("live calls are made", secs(60), || calls() > 100).await;
+    let began = load.elapsed_of_recorder();
+    tokio::time::sleep(secs(6)).await;
+    let ordered = load.elapsed_of_recorder();
+    let (code, out, error) =
+        run(&["replay", "note-item", "--from", "earliest", "--reason", "it was not wanted before"]);
+    assert_eq!(code, 0, "{out}{error}");
+    tokio::time::sleep(secs(8)).await;
+    let beside = load.elapsed_of_recorder();
+    let live_calls = || load.recorder.arrivals().iter().filter(|arrival| !is_replayed(arrival)).count();
+    eventually("the live backlog is done", secs(90), || live_calls() == 1_500).await;
+
+    // All is the replay's while nothing is live; then there are live calls again, fewer than the limit lets.
+    tokio::time::sleep(secs(3)).await;
+    let rest = load.elapsed_of_recorder();
+    tokio::time::sleep(secs(5)).await;
+    let producing = load.produce_from(OLD + 1_500, 200, secs(10));
+    let few = load.elapsed_of_recorder();
+    producing.await.unwrap();
+    eventually("the few are done", secs(60), || live_calls() == 1_700).await;
+    let few_done = load.elapsed_of_recorder();
+    let arrivals = load.recorder.arrivals();
+    let (live_alone, none) = rates(&arrivals, began, ordered);
+    let (live_beside, replayed_beside) = rates(&arrivals, ordered + 1.0, beside);
+    let (_, replayed_alone) = rates(&arrivals, rest, few);
+    let (_, replayed_few) = rates(&arrivals, few + 2.0, few + 9.0);
+    let delay = delay(&arrivals, RATE, BURST);
+    println!(
+        "{live_alone:.1}/s live alone, {live_beside:.1}/s beside a replay that gets {replayed_beside:.1}/s; it gets \
+         {replayed_alone:.1}/s alone, and {replayed_few:.1}/s beside 20/s, done {:.1} s after the last was sent; a delay of \
+         {:.0} ms explains all",
+        few_done - few - 10.0,
+        delay * 1_000.0
+    );
+    assert!(none < 0.1, "nothing is replayed before it is ordered");
+    assert!(live_beside >= 0.95 * live_alone, "{live_beside}/s live beside the replay, {live_alone}/s alone");
+    assert!(replayed_beside <= 0.08 * RATE, "{replayed_beside}/s replayed while live calls want all");
+    assert!(replayed_alone >= 0.85 * RATE, "{replayed_alone}/s replayed while there is nothing else");
+    assert!(replayed_few >= 0.4 * (RATE - 20.0), "{replayed_few}/s replayed where live calls leave 30");
+    assert!(few_done - few < 15.0, "live calls waited for the replay: {} s", few_done - few - 10.0);
+    assert!(delay <= DELAY_MAX, "calls came too close together: it takes a delay of {delay} s to explain them");
+    drop((live, other));
 }

@@ -89,7 +89,9 @@ mod tests {
     #[test]
     fn who_has_more_than_its_part_of_a_half_full_window_waits_until_it_has_less() {
         let mut window = Window::new(80, 1_000);
-        (0..41).for_each(|_| drop(window.take(10)));
+        for _ in 0..41 {
+            window.take(10);
+        }
         let is_greedy = |window: &Window, records, waits| window.is_greedy((records, records * 10), 4, waits);
         assert!(!is_greedy(&window, 20, false) && is_greedy(&window, 21, false) && is_greedy(&window, 16, true));
         assert!(!is_greedy(&window, 15, true));
