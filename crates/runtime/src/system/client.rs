@@ -290,10 +290,11 @@ impl SystemClient {
                 Err(why) => return Outcome::NotSent(why),
             }
         }
+        let sent_at = Instant::now();
         match self.send(made, &proof, deadline).await {
             // Boxed, since it is rare and would make each call's future twice as large.
             first @ Outcome::Answered(Response { status: 401, .. }) => {
-                Box::pin(self.again(first, request, &proof, ticket, deadline)).await
+                Box::pin(self.again(first, request, (&proof, sent_at), ticket, deadline)).await
             }
             first => first,
         }
@@ -305,11 +306,11 @@ impl SystemClient {
         &self,
         first: Outcome,
         request: &Request,
-        refused: &Proof,
+        (refused, sent_at): (&Proof, Instant),
         ticket: &mut Option<Ticket>,
         deadline: Instant,
     ) -> Outcome {
-        let proof = match timeout_at(deadline, self.prover.other_than(refused)).await {
+        let proof = match timeout_at(deadline, self.prover.other_than(refused, sent_at)).await {
             Ok(None) => return first,
             Ok(Some(Ok(proof))) => proof,
             Ok(Some(Err(error))) => return Outcome::NotSent(NotSent::NoToken(error)),

@@ -2,7 +2,8 @@
 //!
 //! A token has a *generation*, which rises by one with each that is fetched. A call that was refused says with which
 //! generation, and gets a later one: the first to say so fetches it, all others share that fetch or find it done. So a
-//! token that is revoked under a thousand calls is fetched once.
+//! token that is revoked under a thousand calls is fetched once. Where it cannot be had, that too is found out once for all
+//! that were under way: a thousand requests of a client that is locked out would have it locked for longer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -98,15 +99,15 @@ impl Prover {
     pub(crate) async fn proof(&self) -> Result<Proof, TokenError> {
         match self {
             Self::Fixed(proof) => Ok(proof.clone()),
-            Self::OAuth2(source) => source.later_than(0).await,
+            Self::OAuth2(source) => source.later_than(0, Instant::now()).await,
         }
     }
 
-    /// Another proof than the one that was refused; `None` where there is no other.
-    pub(crate) async fn other_than(&self, refused: &Proof) -> Option<Result<Proof, TokenError>> {
+    /// Another proof than the one that was refused, for a call that was sent then; `None` where there is no other.
+    pub(crate) async fn other_than(&self, refused: &Proof, sent_at: Instant) -> Option<Result<Proof, TokenError>> {
         match self {
             Self::Fixed(_) => None,
-            Self::OAuth2(source) => Some(source.later_than(refused.generation).await),
+            Self::OAuth2(source) => Some(source.later_than(refused.generation, sent_at).await),
         }
     }
 }
@@ -125,6 +126,8 @@ pub(crate) struct TokenSource {
     last: Mutex<Option<Token>>,
     /// Nobody asks before this: the endpoint said so.
     not_before: Mutex<Option<Instant>>,
+    /// The last fetch that failed, and when it had.
+    failed: Mutex<Option<(Instant, TokenError)>>,
     fetches: Fetches<(), Result<Proof, TokenError>>,
 }
 
@@ -177,16 +180,18 @@ impl TokenSource {
             redactor: Arc::clone(redactor),
             last: Mutex::new(None),
             not_before: Mutex::new(None),
+            failed: Mutex::new(None),
             fetches: Fetches::default(),
         })
     }
 
-    /// A token of a later generation than this one, and not at its end.
-    async fn later_than(self: &Arc<Self>, generation: u64) -> Result<Proof, TokenError> {
-        let kept = || self.kept(generation).map(Ok);
+    /// A token of a later generation than this one, and not at its end. A fetch that has failed since then is not repeated:
+    /// its failure is the answer.
+    async fn later_than(self: &Arc<Self>, generation: u64, since: Instant) -> Result<Proof, TokenError> {
+        let kept = || self.kept(generation).map(Ok).or_else(|| self.failed_since(since).map(Err));
         let fetch = || {
             let source = Arc::clone(self);
-            async move { source.fetch().await }
+            async move { source.fetched().await }
         };
         match self.fetches.get(&(), kept, fetch).await {
             Ok(outcome) => outcome,
@@ -198,6 +203,20 @@ impl TokenSource {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let token = last.as_ref()?;
         (token.proof.generation > later_than && Instant::now() < token.good_until).then(|| token.proof.clone())
+    }
+
+    fn failed_since(&self, since: Instant) -> Option<TokenError> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.as_ref().filter(|(at, _)| *at >= since).map(|(_, error)| error.clone())
+    }
+
+    /// Fetches a token, and keeps in mind if that failed; how long to wait is kept in mind anyway.
+    async fn fetched(&self) -> Result<Proof, TokenError> {
+        let outcome = self.fetch().await;
+        if let Err(error @ (TokenError::Unavailable(_) | TokenError::Refused(_))) = &outcome {
+            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), error.clone()));
+        }
+        outcome
     }
 
     async fn fetch(&self) -> Result<Proof, TokenError> {

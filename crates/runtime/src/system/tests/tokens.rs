@@ -77,3 +77,40 @@ async fn a_clients_secret_goes_into_the_header_or_into_the_form_as_declared() {
         assert!(!format!("{client:?}").contains("a%2Bb"), "{client:?}");
     }
 }
+
+/// A token endpoint that refuses all but the first request, at once, and a system that takes no token and says so to one
+/// call after another.
+async fn locked_out(status: StatusCode) -> (Arc<SystemClient>, Arc<AtomicUsize>) {
+    let (tokens, calls) = (Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
+    let t = Arc::clone(&tokens);
+    let token = move || async move {
+        let is_first = t.fetch_add(1, Ordering::SeqCst) == 0;
+        let given = (StatusCode::OK, r#"{"access_token":"t","token_type":"bearer"}"#);
+        if is_first { given } else { (status, r#"{"error":"invalid_client"}"#) }
+    };
+    let calls = Arc::new(calls);
+    let call = move || async move {
+        let before = calls.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(200 + u64::try_from(before).unwrap() * 2)).await;
+        StatusCode::UNAUTHORIZED
+    };
+    let base = serve(Router::new().route("/token", post(token)).route("/x", post(call))).await;
+    (client(base.clone(), oauth2(&format!("{base}/token"))), tokens)
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_had_is_asked_for_once_for_all_calls_that_were_under_way() {
+    for (status, is_refused) in [(StatusCode::UNAUTHORIZED, true), (StatusCode::INTERNAL_SERVER_ERROR, false)] {
+        let (client, tokens) = locked_out(status).await;
+        let answers = call_at_once(&client, 100).await;
+        let fits = |answer: &Answer| match is_refused {
+            true => matches!(answer, Answer::Credential(_)),
+            false => matches!(answer, Answer::NotApplied(_)),
+        };
+        assert!(answers.iter().all(fits), "{answers:?}");
+        assert_eq!(tokens.load(Ordering::SeqCst), 2, "{status}");
+        // A call that begins later finds out whether it is so still.
+        assert!(fits(&client.call(&request("/x", &[])).await.answer));
+        assert_eq!(tokens.load(Ordering::SeqCst), 3, "{status}");
+    }
+}
