@@ -48,8 +48,7 @@ async fn replicas_do_so_too_under_the_newer_group_protocol() {
 
 async fn join_and_leave(bus: &str, protocol: &str) {
     let load = Load::start(bus, Options { latency: Duration::from_millis(20), ..Options::default() }).await;
-    let settings = format!("replication: 1, settings: {{ group.protocol: \"{protocol}\" }} }}");
-    load.edit("tieline.yaml", "replication: 1 }", &settings);
+    load.set("group.protocol", protocol);
     let producing = load.produce(4_000, secs(20));
     let first = load.replica("a");
     eventually("the first replica works", secs(60), || load.recorder.effects() > 100).await;

@@ -23,8 +23,10 @@ use tieline_schema::cloudevents::Attributes;
 use tieline_schema::wire::v0_header;
 use tokio::task::JoinHandle;
 
+use crate::canary::Canary;
 use crate::cluster::{any_port, kafka};
 use crate::process::{Process, tieline};
+use crate::written::Topics;
 use crate::{eventually, secs};
 
 /// Keys that the records are spread over: fewer than records, so that order matters.
@@ -38,6 +40,9 @@ const UNACKNOWLEDGED_MAX: usize = 5_000;
 
 /// How long a producer waits for an acknowledgement: brokers may be killed meanwhile.
 const ACKNOWLEDGED_WITHIN: Duration = secs(120);
+
+/// What Kafka's settings begin with in `tieline.yaml`.
+const SETTINGS: &str = "settings: { ";
 
 /// CloudEvents' `source` of the records.
 const SOURCE: &str = "/load";
@@ -57,8 +62,12 @@ pub struct Setup {
     /// Partitions of the topic, and replicas of each.
     pub partitions: i32,
     pub replication: i32,
-    /// `kafka.settings`, as they stand in YAML between braces.
+    /// `kafka.settings` beside the password, as they stand in YAML between braces.
     pub settings: String,
+    /// The system's `credential`, in YAML: the canary of an API key where a test does not say otherwise.
+    pub credential: String,
+    /// Variables of the environment beside those that every load has.
+    pub environment: Vec<(String, String)>,
     /// What replicas log.
     pub log: &'static str,
 }
@@ -74,6 +83,8 @@ impl Setup {
             partitions: 6,
             replication: 1,
             settings: String::new(),
+            credential: "{ api_key: { header: X-Api-Key, key: secret:recorder-api-key } }".to_owned(),
+            environment: Vec::new(),
             log: "info,tieline_runtime=debug",
         }
     }
@@ -81,6 +92,8 @@ impl Setup {
 
 /// A bus with one consumer, the system that it calls, and what was produced.
 pub struct Load {
+    /// Looked through when the load is dropped.
+    _topics: Topics,
     pub dir: TempDir,
     pub recorder: Recorder,
     pub environment: Vec<(String, String)>,
@@ -108,20 +121,25 @@ impl Load {
     pub async fn start_on(setup: Setup) -> Self {
         let started = Instant::now();
         let files = files(&setup);
-        let Setup { name, system, kafka, partitions, log, .. } = setup;
+        let Setup { name, system, kafka, partitions, log, environment: more, .. } = setup;
         let kafka = kafka();
-        let recorder = Recorder::start(system).await.expect("a recorder");
+        let recorder = Recorder::start(hostile(system)).await.expect("a recorder");
         let registry = Registry::start(any_port()).await.expect("a registry");
         let mut dir = tempfile::tempdir().expect("a folder");
         // For whoever looks into a failure: the replicas' logs lie there.
         dir.disable_cleanup(std::env::var_os("TIELINE_TEST_KEEP").is_some());
         write(dir.path(), &files);
-        let environment = vec![
+        let mut environment = vec![
             ("KAFKA_BROKERS".to_owned(), kafka.brokers().to_owned()),
             ("SCHEMA_REGISTRY_URL".to_owned(), registry.url()),
             ("RECORDER_URL".to_owned(), recorder.url()),
             ("TIELINE_LOG".to_owned(), log.to_owned()),
+            ("TIELINE_SECRET_KAFKA_PASSWORD".to_owned(), Canary::KafkaPassword.value()),
+            ("TIELINE_SECRET_REGISTRY_PASSWORD".to_owned(), Canary::Password.value()),
+            ("TIELINE_SECRET_RECORDER_API_KEY".to_owned(), Canary::ApiKey.value()),
         ];
+        environment.extend(more);
+        let _topics = Topics::of(kafka.brokers(), &name, &[]);
         let (code, out, error) = {
             let (path, environment) = (dir.path().to_owned(), environment.clone());
             tokio::task::spawn_blocking(move || tieline(&path, &["apply"], &environment)).await.expect("apply")
@@ -130,7 +148,7 @@ impl Load {
         let (stop_sampling, stop) = tokio::sync::watch::channel(false);
         let offsets = Offsets::of(kafka, &name, "apply-item", partitions);
         let sampler = sample_commits(offsets, started, stop);
-        Self { dir, recorder, environment, name, kafka, partitions, started, registry, sampler, stop_sampling }
+        Self { _topics, dir, recorder, environment, name, kafka, partitions, started, registry, sampler, stop_sampling }
     }
 
     /// Starts a replica of the consumer.
@@ -152,6 +170,11 @@ impl Load {
         let text = std::fs::read_to_string(&path).expect("a file");
         assert!(text.contains(from), "{file} has no {from:?}:\n{text}");
         std::fs::write(path, text.replace(from, to)).expect("a file");
+    }
+
+    /// Sets this of Kafka's client too, for replicas that start from now on.
+    pub fn set(&self, setting: &str, value: &str) {
+        self.edit("tieline.yaml", SETTINGS, &format!("{SETTINGS}{setting}: \"{value}\", "));
     }
 
     /// Runs `tieline apply` with these arguments.
@@ -431,11 +454,15 @@ fn sample_commits(
     })
 }
 
+/// A system whose answers repeat the credential that came with the call, where a test does not say what they are: what is
+/// kept of an answer shows it nowhere.
+fn hostile(system: Options) -> Options {
+    Options { repeats_headers: system.body == Options::default().body, ..system }
+}
+
 /// The files of the bus.
 fn files(setup: &Setup) -> Vec<(&'static str, String)> {
-    let spread = format!("partitions: {}, replication: {} }}", setup.partitions, setup.replication);
-    let settings = format!("{}, settings: {{ {} }} }}", spread.trim_end_matches(" }"), setup.settings);
-    let kafka = if setup.settings.is_empty() { spread } else { settings };
+    let spread = format!("partitions: {}, replication: {},", setup.partitions, setup.replication);
     let files = [
         ("tieline.yaml", include_str!("load/tieline.yaml")),
         ("schemas/load.item_changed.avsc", SCHEMA),
@@ -445,7 +472,9 @@ fn files(setup: &Setup) -> Vec<(&'static str, String)> {
     ];
     let filled = |text: &str| {
         let text = text.replace("BUS_NAME", &setup.name).replace("DELIVER", &setup.deliver);
-        text.replace("partitions: 6, replication: 1 }", &kafka)
+        let text = text.replace("partitions: 6, replication: 1,", &spread).replace("CREDENTIAL", &setup.credential);
+        let settings = if setup.settings.is_empty() { String::new() } else { format!("{}, ", setup.settings) };
+        text.replace(SETTINGS, &format!("{SETTINGS}{settings}"))
     };
     files.into_iter().map(|(file, text)| (file, filled(text))).collect()
 }

@@ -10,6 +10,7 @@
 )]
 
 mod batch;
+mod canary;
 mod chaos;
 mod cluster;
 mod command;
@@ -34,6 +35,7 @@ mod stall;
 #[path = "../../src/dev/stand_ins.rs"]
 mod stand_ins;
 mod r#where;
+mod written;
 
 use std::time::{Duration, Instant};
 

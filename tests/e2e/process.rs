@@ -1,16 +1,27 @@
-//! The real binary, in a process of its own.
+//! The real binary, in a process of its own. Whatever it writes is looked through for secrets: no test has to ask for it.
 
 use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use crate::canary::none_in;
 use crate::{eventually, secs};
 
-/// A running `tieline`. Killed when it is dropped.
+/// What a service shows on its admin port.
+const PAGES: [&str; 4] = ["/livez", "/readyz", "/metrics", "/stuck"];
+
+/// How long a page may take: a process that is busy or stopped shows none, and is not waited for.
+const PAGE_WITHIN: Duration = secs(2);
+
+/// A running `tieline`. When it is dropped it is killed, and what it has shown and logged is looked through for secrets.
 pub struct Process {
     child: Child,
     log: PathBuf,
+    /// The log, open: it is read even where its folder is gone.
+    logged: File,
 }
 
 impl Process {
@@ -29,7 +40,8 @@ impl Process {
             .stderr(file)
             .spawn()
             .expect("tieline starts");
-        Self { child, log }
+        let logged = File::open(&log).expect("a log file");
+        Self { child, log, logged }
     }
 
     /// As a crash would end it.
@@ -40,6 +52,7 @@ impl Process {
 
     /// Asks it to finish, and waits for its end.
     pub async fn terminate(self, within: Duration) -> ExitStatus {
+        self.pages();
         self.signal("-TERM");
         self.ended(within).await
     }
@@ -82,25 +95,64 @@ impl Process {
 
     /// The address that it listens on for what this flag says.
     pub async fn address(&self, flag: &str) -> String {
-        let found = || {
-            self.log().lines().rev().find_map(|line| {
-                let line: serde_json::Value = serde_json::from_str(line).ok()?;
-                (line["flag"] == flag).then(|| line["address"].as_str().map(str::to_owned))?
-            })
+        let what = format!("it listens for {flag}; it says: {}", self.log());
+        eventually(&what, secs(30), || self.address_now(flag).is_some()).await;
+        self.address_now(flag).expect("an address")
+    }
+
+    fn address_now(&self, flag: &str) -> Option<String> {
+        self.log().lines().rev().find_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            (line["flag"] == flag).then(|| line["address"].as_str().map(str::to_owned))?
+        })
+    }
+
+    /// What its admin port shows, page by page, without a secret; nothing where it does not answer.
+    pub fn pages(&self) -> Vec<(&'static str, String)> {
+        let pages = self.shown();
+        self.look_through(&pages);
+        pages
+    }
+
+    fn shown(&self) -> Vec<(&'static str, String)> {
+        let Some(admin) = self.address_now("--admin").and_then(|address| address.parse().ok()) else {
+            return Vec::new();
         };
-        eventually(&format!("it listens for {flag}; it says: {}", self.log()), secs(30), || found().is_some()).await;
-        found().expect("an address")
+        PAGES.into_iter().map_while(|path| Some((path, page(admin, path).ok()?))).collect()
+    }
+
+    fn look_through(&self, pages: &[(&str, String)]) {
+        for (path, text) in pages {
+            none_in(&format!("{path} of {}", self.log.display()), text.as_bytes());
+        }
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let runs = matches!(self.child.try_wait(), Ok(None));
+        let pages = if runs && !std::thread::panicking() { self.shown() } else { Vec::new() };
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.look_through(&pages);
+        let mut written = Vec::new();
+        self.logged.read_to_end(&mut written).expect("the log");
+        none_in(&self.log.display().to_string(), &written);
     }
 }
 
-/// Runs `tieline` to its end: its exit code, and what it wrote to standard output and error.
+/// What is served there now.
+fn page(admin: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&admin, PAGE_WITHIN)?;
+    stream.set_read_timeout(Some(PAGE_WITHIN))?;
+    // In 1.0 the end of the answer is the end of the connection.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {admin}\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Runs `tieline` to its end: its exit code, and what it wrote to standard output and error, in which no secret shows.
 pub fn tieline(dir: &Path, args: &[&str], environment: &[(String, String)]) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_tieline"))
         .args(args)
@@ -109,6 +161,8 @@ pub fn tieline(dir: &Path, args: &[&str], environment: &[(String, String)]) -> (
         .envs(environment.iter().cloned())
         .output()
         .expect("tieline runs");
+    none_in(&format!("standard output of tieline {args:?}"), &output.stdout);
+    none_in(&format!("standard error of tieline {args:?}"), &output.stderr);
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }

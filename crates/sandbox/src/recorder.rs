@@ -33,7 +33,12 @@ pub struct Options {
     pub status: u16,
     /// The JSON that every answer has as its body.
     pub body: String,
-    /// What becomes of each attempt, instead of success. It is asked under the log's lock: it must not wait.
+    /// Whether the body is instead what came with the call: its headers, with the credential among them.
+    pub repeats_headers: bool,
+    /// Whether these headers prove who calls. Where they do not, the answer is 401 and there is no effect.
+    #[allow(clippy::type_complexity, reason = "said once, here")]
+    pub proven: Option<Box<dyn Fn(&HeaderMap) -> bool + Send + Sync>>,
+    /// What becomes of each attempt that is proven, instead of success. It is asked under the log's lock: it must not wait.
     #[allow(clippy::type_complexity, reason = "said once, here")]
     pub react: Option<Box<dyn Fn(&Arrival) -> Option<Reaction> + Send + Sync>>,
 }
@@ -106,6 +111,8 @@ impl Default for Options {
             key_pointer: None,
             status: 200,
             body: "{}".to_owned(),
+            repeats_headers: false,
+            proven: None,
             react: None,
         }
     }
@@ -173,14 +180,13 @@ impl Shared {
     }
 
     /// Logs an attempt and says what becomes of it.
-    fn take(&self, mut arrival: Arrival) -> Reaction {
+    fn take(&self, mut arrival: Arrival, headers: &HeaderMap) -> Reaction {
         let mut log = self.log();
         // Taken under the lock, so that times rise in the order of the log.
         arrival.at = self.started.elapsed();
         let key = arrival.idempotency_key.clone();
         arrival.earlier_attempts = key.as_ref().and_then(|key| log.attempts.get(key)).copied().unwrap_or(0);
-        let usual = Reaction { status: self.options.status, ..Reaction::default() };
-        let reaction = self.options.react.as_ref().and_then(|react| react(&arrival)).unwrap_or(usual);
+        let reaction = self.reaction(&arrival, headers);
         let seen = key.as_ref().is_some_and(|key| log.applied_keys.contains(key));
         arrival.status = reaction.status;
         arrival.dropped = reaction.drop;
@@ -195,6 +201,15 @@ impl Shared {
         log.arrivals.push(arrival);
         reaction
     }
+
+    fn reaction(&self, arrival: &Arrival, headers: &HeaderMap) -> Reaction {
+        let Options { proven, react, status, .. } = &self.options;
+        if proven.as_ref().is_some_and(|proven| !proven(headers)) {
+            return Reaction { status: 401, ..Reaction::default() };
+        }
+        let usual = Reaction { status: *status, ..Reaction::default() };
+        react.as_ref().and_then(|react| react(arrival)).unwrap_or(usual)
+    }
 }
 
 async fn record(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response {
@@ -204,7 +219,7 @@ async fn record(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Re
     }
     let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
     let key = shared.options.key_pointer.as_ref().and_then(|pointer| key_at(pointer, &body));
-    let reaction = shared.take(Arrival {
+    let arrival = Arrival {
         at: Duration::ZERO,
         path: parts.uri.path().to_owned(),
         idempotency_key: text(&parts.headers, "idempotency-key").map(|key| key.trim_matches('"').to_owned()),
@@ -215,12 +230,17 @@ async fn record(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Re
         status: 0,
         dropped: false,
         applied: false,
-    });
+    };
+    let reaction = shared.take(arrival, &parts.headers);
     let wait = shared.options.latency + reaction.delay;
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
-    if reaction.drop { DropConnection.into_response() } else { answer(reaction, shared.options.body.clone()) }
+    if reaction.drop {
+        return DropConnection.into_response();
+    }
+    let Options { repeats_headers, body, .. } = &shared.options;
+    answer(reaction, if *repeats_headers { repeated(&parts.headers) } else { body.clone() })
 }
 
 fn answer(reaction: Reaction, body: String) -> Response {
@@ -230,6 +250,16 @@ fn answer(reaction: Reaction, body: String) -> Response {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     response
+}
+
+/// Headers as JSON, those with a credential first.
+fn repeated(headers: &HeaderMap) -> String {
+    let mut all: Vec<_> =
+        headers.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()))).collect();
+    all.sort_by_key(|(name, _)| !matches!(*name, "authorization" | "x-api-key"));
+    let all: serde_json::Map<String, Value> =
+        all.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+    serde_json::json!({ "you_sent": all }).to_string()
 }
 
 fn key_at(pointer: &str, body: &[u8]) -> Option<String> {

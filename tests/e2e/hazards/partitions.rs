@@ -15,8 +15,7 @@ async fn a_consumer_ends_where_partitions_are_added_and_goes_on_where_that_is_ac
     let deliver = "{ order: key, in_flight: 64, patience: 30s, on_dead_letter: continue, start: now }";
     let slow = Options { latency: Duration::from_millis(1_500), ..Options::default() };
     let load = Load::start_with("added", slow, deliver).await;
-    let often = "replication: 1, settings: { topic.metadata.refresh.interval.ms: \"500\" } }";
-    load.edit("tieline.yaml", "replication: 1 }", often);
+    load.set("topic.metadata.refresh.interval.ms", "500");
     let replica = load.replica("a");
     eventually("it is ready", secs(60), || replica.log().contains("\"assigned\"")).await;
     let first = load.produce(60, secs(1)).await.unwrap();

@@ -20,8 +20,8 @@ async fn a_system_that_hangs_three_poll_intervals_long_costs_the_group_no_member
     };
     let load = Load::start("hang", Options { react: Some(Box::new(hang)), ..Options::default() }).await;
     load.edit("systems/recorder/system.yaml", "deadline: 5s", "deadline: 30s");
-    let settings = "replication: 1, settings: { max.poll.interval.ms: \"6000\", session.timeout.ms: \"6000\" } }";
-    load.edit("tieline.yaml", "replication: 1 }", settings);
+    load.set("max.poll.interval.ms", "6000");
+    load.set("session.timeout.ms", "6000");
     let replica = load.replica("a");
     let produced = load.produce(400, secs(2)).await.unwrap();
     load.drained(produced.len(), secs(60)).await;

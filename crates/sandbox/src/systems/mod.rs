@@ -30,7 +30,7 @@ use serde_json::Value;
 use tieline_schema::contract::Contract;
 use tokio::sync::broadcast;
 
-pub use self::credential::Expected;
+pub use self::credential::{Expected, TOKEN_MARK};
 pub use self::fault::Fault;
 pub use self::journal::Arrival;
 use self::journal::Journal;
