@@ -6,6 +6,7 @@
 //! replicas run until there are some thousand effects more. The session is 3 s, so that it is often over in a storm.
 
 use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -148,9 +149,7 @@ impl<'a> Pool<'a> {
                 self.note(&process);
                 self.stops += 1;
                 Place::Ends(tokio::spawn(async move {
-                    let ended = process.terminate(secs(60)).await;
-                    // By the signal itself where it came before the process had begun to listen for it.
-                    assert!(ended.success() || ended.signal() == Some(SIGTERM), "{ended}");
+                    assert_ended_well(process.terminate(secs(60)).await);
                 }))
             }
             // Nobody runs two under one name.
@@ -191,11 +190,16 @@ impl<'a> Pool<'a> {
                 Place::Ends(ending) => ending.await.expect("it ends well"),
                 Place::Runs(process) => {
                     self.note(&process);
-                    assert!(process.terminate(secs(60)).await.success());
+                    assert_ended_well(process.terminate(secs(60)).await);
                 }
             }
         }
         eprintln!("all ended in {:?}", begun.elapsed());
         self
     }
+}
+
+/// By the signal itself where it came before the process had begun to listen for it.
+fn assert_ended_well(ended: ExitStatus) {
+    assert!(ended.success() || ended.signal() == Some(SIGTERM), "{ended}");
 }

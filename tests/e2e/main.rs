@@ -20,6 +20,7 @@ mod dead_letters;
 mod drain;
 mod flagship;
 mod hazards;
+mod identity;
 mod limits;
 mod load;
 mod ordered;

@@ -43,6 +43,13 @@ pub struct Size {
     /// Hazard 13: records of 900 kB, and how long their system is down.
     pub backlog_records: u64,
     pub backlog_down: Duration,
+    /// Hazard 14: consumers of the system that is down, their records in a second together, and how long it is down.
+    pub herd_consumers: usize,
+    pub herd_rate: u64,
+    pub herd_down: Duration,
+    /// Calls in the middle of which a credential is revoked, and how long it stays refused.
+    pub revoked_calls: u64,
+    pub revoked_for: Duration,
     /// Hazard 21: stops.
     pub stops: u32,
     /// Hazard 22: records that the log cleaner works on.
@@ -67,6 +74,11 @@ const SHORT: Size = Size {
     network_rounds: 1,
     backlog_records: 500,
     backlog_down: secs(8),
+    herd_consumers: 3,
+    herd_rate: 200,
+    herd_down: secs(10),
+    revoked_calls: 1_000,
+    revoked_for: secs(8),
     stops: 10,
     compacted_records: 1_500,
 };
@@ -89,6 +101,11 @@ const WHOLE: Size = Size {
     network_rounds: 5,
     backlog_records: 2_000,
     backlog_down: secs(60),
+    herd_consumers: 20,
+    herd_rate: 400,
+    herd_down: secs(60),
+    revoked_calls: 5_000,
+    revoked_for: secs(60),
     stops: 100,
     compacted_records: 60_000,
 };

@@ -11,6 +11,7 @@ mod network;
 mod partitions;
 mod points;
 mod registry;
+mod revoked;
 mod sick_keys;
 mod slow;
 mod soak;
