@@ -2,16 +2,19 @@
 //! of all consumers, with nothing but a compacted topic between them. Two machines without clock or I/O.
 //!
 //! In each process that calls a system a [`Caller`] asks for a share of its limits and says of each call whether it may be
-//! sent now; the owner of the topic's partition runs an [`Allocator`], which grants shares. The log is totally ordered and
-//! is read late, clocks run fast or slow by 1 % and have origins of their own, anybody may stop at any point and go on
-//! later, and two may think that they are the owner. What holds all the same, and why:
+//! sent now, and an [`Allocator`] grants shares or stands by. The log is totally ordered and is read late, clocks run fast or
+//! slow by 1 % and have origins of their own, anybody may stop at any point and go on later, and two may think that they
+//! divide. What holds all the same, and why:
 //!
 //! 1. A claim makes an allocator: its epoch is the offset of its claim. A caller that reads a claim drops what it was
-//!    granted before, and takes no grant of another epoch until the next claim.
+//!    granted before, and takes no grant of another epoch until the next claim. So whoever claims last divides, and a claim
+//!    that was not called for costs a round trip: nobody has to be elected. Who stands by claims where the one that divides
+//!    has given that up, or has answered nobody for a while; one that has nothing to grant says that it is there.
 //! 2. An ask says up to which offset its caller has read. So the allocator knows which grant is in use, without being told:
 //!    the last one up to there. Others up to there are over; those beyond may come to be used, and all of them count.
-//! 3. A new allocator reads the whole topic up to its claim, and grants nothing until each caller that a grant in there names
-//!    has asked with the claim read, or [`held`]`(`[`LEASE`]`)` has passed. With all callers alive that is a round trip.
+//! 3. A new allocator has read the whole topic up to its claim, and grants nothing until each caller that a grant in there
+//!    names has asked with the claim read, or has given back what it held, or [`held`]`(`[`LEASE`]`)` has passed since the
+//!    allocator read the ask that the grant answers. With all callers alive that is a round trip.
 //! 4. A grant is valid for [`LEASE`] after its caller *sent* the ask that it answers, and counts for `held(LEASE)` after the
 //!    allocator *read* that ask, which is later and longer. What counts never sums above the limits.
 //! 5. A bucket starts empty and is emptied when its grant ends, so that in any window `w` no more than `burst + rate · w` are

@@ -15,9 +15,18 @@ const REPEATS_MAX: usize = 1_024;
 /// Records for each sleep.
 const RECORDS: u64 = 3_000;
 
+/// How long a call takes.
+const LATENCY: Duration = Duration::from_millis(200);
+
+/// How long so many records may take at the end: little is done while somebody sleeps, and then one replica has 64 calls under
+/// way at a time, if it has keys enough for them. Half of that, and a minute for what else there is.
+fn drains_within(records: usize) -> Duration {
+    secs(60) + LATENCY * u32::try_from(records).expect("some thousands") / 32
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_wakes_after_its_session_commits_nothing_and_repeats_no_effect() {
-    let load = Load::start("zombie", Options { latency: Duration::from_millis(200), ..Options::default() }).await;
+    let load = Load::start("zombie", Options { latency: LATENCY, ..Options::default() }).await;
     let sleeps = size().sleeps;
     let mut produced = Vec::new();
     let mut sleeper = load.replica("a");
@@ -41,7 +50,7 @@ async fn a_replica_that_wakes_after_its_session_commits_nothing_and_repeats_no_e
         produced.extend(producing.await.unwrap());
     }
 
-    load.drained(produced.len(), secs(60)).await;
+    load.drained(produced.len(), drains_within(produced.len())).await;
     load.all_committed(&produced, secs(60)).await;
     assert!(sleeper.terminate(secs(40)).await.success());
     let all = produced.len();

@@ -64,12 +64,21 @@ impl Account {
     /// An epoch begins: what was granted in an older one is in the topic, or is never taken.
     pub(crate) fn begin(&mut self) {
         self.given.clear();
+        self.inherited = None;
         self.allowance = None;
         self.pushed_at = None;
     }
 
-    pub(crate) fn inherit(&mut self, now: Time, in_flight: u64, deadline: Duration) {
-        let (until, in_flight_until) = (now.after(held(LEASE)), now.after(held(LEASE + deadline)));
+    /// Counts what earlier allocators granted, for the ask of this number at the latest.
+    pub(crate) fn inherit(&mut self, now: Time, seq: u64, in_flight: u64, deadline: Duration) {
+        let ask = self.ask.as_ref().filter(|ask| ask.seq >= seq);
+        if ask.is_some_and(|ask| !ask.holds && ask.seq > seq) {
+            // It has given that back, and what is in flight it has said.
+            return;
+        }
+        // The ask was sent before we read it; one that compaction took, before now all the same.
+        let since = ask.map_or(now, |_| self.asked_at);
+        let (until, in_flight_until) = (since.after(held(LEASE)), since.after(held(LEASE + deadline)));
         self.inherited = Some(Inherited { in_flight, until, in_flight_until });
     }
 
@@ -82,9 +91,9 @@ impl Account {
         self.inherited.is_some()
     }
 
-    /// Grants a share for its last ask.
-    pub(crate) fn give(&mut self, number: u64, seq: u64, share: Share, deadline: Duration) {
-        let (until, in_flight_until) = (self.asked_at.after(held(LEASE)), self.asked_at.after(held(LEASE + deadline)));
+    /// Grants a share for its last ask, for so long.
+    pub(crate) fn give(&mut self, number: u64, seq: u64, share: Share, lease: Duration, deadline: Duration) {
+        let (until, in_flight_until) = (self.asked_at.after(held(lease)), self.asked_at.after(held(lease + deadline)));
         self.given.push(Given { number, offset: None, seq, share, until, in_flight_until });
     }
 

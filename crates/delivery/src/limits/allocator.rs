@@ -17,9 +17,14 @@ use crate::Time;
 /// A claim that has not been read back after this may not be there, and is written again.
 const CLAIM_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
-/// When another has claimed, and has granted nothing for so long while somebody asks, it is taken for gone. Longer than a
-/// new allocator may have to be silent, so that two owners do not silence each other by turns.
-const TAKEN_BACK_AFTER: Duration = Duration::from_secs(6);
+/// Who divides and has answered nobody for so long is taken for gone, and another claims. Three times as long as one that is
+/// there can let pass without a [sign of life](Allocator::sign_of_life), and shorter than a lease: so whoever lives still
+/// holds a share, or has not been without for long. One that was only slow is superseded, and costs a round trip.
+const TAKEN_OVER_AFTER: Duration = Duration::from_millis(1_500);
+
+/// Those who could take over do so one after the other, this far apart: more than a claim needs to be read by all, as a rule.
+/// Where it is not, several claim, and the last one counts.
+const TURN_TO_CLAIM: Duration = Duration::from_millis(200);
 
 /// Most callers of a system. Of more than these, asks are passed over: each is answered by itself, twice a second.
 const CALLERS_MAX: usize = 1_000;
@@ -42,8 +47,8 @@ const CLEAN_AGAIN_AFTER: Duration = Duration::from_secs(10);
 pub struct AllocatorSettings {
     /// The system.
     pub system: String,
-    /// Names this assignment of the partition; another has another.
-    pub id: String,
+    /// The caller of this process, whose name the claims bear too.
+    pub caller: CallerId,
     /// What there is to divide.
     pub limits: LimitsSettings,
     /// The longest that a call may be under way.
@@ -60,13 +65,15 @@ pub enum AllocatorInput {
         /// The record, of whatever system.
         record: Record,
     },
-    /// The partition is read to where it ended when it was assigned.
+    /// The partition is read to where it ended when we began.
     CaughtUp,
     /// What the wall clock shows; needed at least twice a minute where there is a budget for a day.
     Wall {
         /// Milliseconds since the Unix epoch.
         unix_ms: i64,
     },
+    /// It divides no more: whoever asks next has another do it.
+    Stop,
     /// Time has passed.
     Tick,
 }
@@ -83,8 +90,8 @@ pub enum AllocatorOutput {
     },
 }
 
-/// Divides one system's limits, for as long as its partition of the topic is assigned: made with the assignment, read to
-/// from the beginning, dropped with it. [`super::Caller`] has an example of both.
+/// Divides one system's limits, or stands by: there is one in each process that calls the system, and the log says which of
+/// them divides. It is read to from the beginning of the partition. [`super::Caller`] has an example of both.
 #[derive(Debug)]
 pub struct Allocator {
     settings: AllocatorSettings,
@@ -93,6 +100,12 @@ pub struct Allocator {
     phase: Phase,
     /// The latest claim, or what a grant tells of one that compaction took.
     epoch: Option<i64>,
+    /// Whether the latest claim was given up, or none was ever made.
+    is_vacant: bool,
+    /// Since when somebody asks, and nobody has claimed or granted anything.
+    unanswered: Option<Time>,
+    /// When it last said that it is there.
+    signed_at: Option<Time>,
     accounts: BTreeMap<CallerId, Account>,
     rotation: Rotation,
     budget: Budget,
@@ -100,8 +113,8 @@ pub struct Allocator {
     /// To be answered.
     due: BTreeSet<CallerId>,
     next_number: u64,
-    /// The grants that lie in the topic: offset, and what was counted in flight.
-    grants: BTreeMap<(i64, CallerId), (i64, u64)>,
+    /// The grants that lie in the topic, by their epoch and caller.
+    grants: BTreeMap<(i64, CallerId), Granted>,
     /// The grant of the latest epoch that was written last: it knows the day's total.
     tells_of_day: Option<(i64, i64)>,
     /// The callers of whom an ask lies in the topic.
@@ -119,12 +132,25 @@ pub struct Allocator {
 enum Phase {
     /// It reads what lies in the topic.
     Reading,
-    /// It has to write its claim, or has done so at this time, and has not read it.
-    Claiming(Option<Time>),
-    /// It divides; in silence as long as what an older one granted may be in use.
+    /// Another divides, or nobody.
+    StandingBy,
+    /// It has written its claim at this time, and has not read it.
+    Claiming(Time),
+    /// It divides; but grants nothing as long as what an older one granted may be in use.
     Granting(i64),
-    /// Another has claimed after it. Since when that one has been silent, though asked.
-    Superseded(Option<Time>),
+    /// It has to say that it divides no more.
+    Resigning,
+    /// It does nothing more.
+    Stopped,
+}
+
+/// What has to be known of a grant that lies in the topic.
+#[derive(Debug, Clone, Copy)]
+struct Granted {
+    offset: i64,
+    /// The ask that it answers.
+    seq: u64,
+    counted_in_flight: u64,
 }
 
 impl Allocator {
@@ -137,6 +163,9 @@ impl Allocator {
             settings,
             phase: Phase::Reading,
             epoch: None,
+            is_vacant: true,
+            unanswered: None,
+            signed_at: None,
             accounts: BTreeMap::new(),
             rotation: Rotation::default(),
             learned: Learned::default(),
@@ -159,7 +188,14 @@ impl Allocator {
             AllocatorInput::Read { offset, record } => self.read(now, offset, &record),
             AllocatorInput::CaughtUp => {
                 if self.phase == Phase::Reading {
-                    self.phase = Phase::Claiming(None);
+                    self.phase = Phase::StandingBy;
+                }
+            }
+            AllocatorInput::Stop => {
+                self.phase = match self.phase {
+                    Phase::Claiming(_) | Phase::Granting(_) => Phase::Resigning,
+                    Phase::Reading | Phase::StandingBy => Phase::Stopped,
+                    Phase::Resigning | Phase::Stopped => self.phase,
                 }
             }
             AllocatorInput::Wall { unix_ms } => self.budget.wall(now, unix_ms),
@@ -185,11 +221,18 @@ impl Allocator {
 
     fn read_claim(&mut self, now: Time, offset: i64, claim: &Claim) {
         self.epoch = Some(offset);
+        self.is_vacant = false;
+        self.unanswered = None;
         self.due.clear();
-        if claim.by == self.settings.id {
-            self.begin(now, offset);
-        } else if self.phase != Phase::Reading {
-            self.phase = Phase::Superseded(None);
+        match self.phase {
+            Phase::StandingBy | Phase::Claiming(_) | Phase::Granting(_) => {
+                if claim.by == self.settings.caller.to_string() {
+                    self.begin(now, offset);
+                } else {
+                    self.phase = Phase::StandingBy;
+                }
+            }
+            Phase::Reading | Phase::Resigning | Phase::Stopped => {}
         }
     }
 
@@ -200,13 +243,15 @@ impl Allocator {
         for account in self.accounts.values_mut() {
             account.begin();
         }
-        let mut in_flight: BTreeMap<&CallerId, u64> = BTreeMap::new();
-        for ((_, caller), (_, counted)) in &self.grants {
-            let most = in_flight.entry(caller).or_default();
-            *most = (*most).max(*counted);
+        let mut granted: BTreeMap<&CallerId, Granted> = BTreeMap::new();
+        for ((_, caller), grant) in &self.grants {
+            let most = granted.entry(caller).or_insert(*grant);
+            most.seq = most.seq.max(grant.seq);
+            most.counted_in_flight = most.counted_in_flight.max(grant.counted_in_flight);
         }
-        for (caller, in_flight) in in_flight {
-            self.accounts.entry(caller.clone()).or_default().inherit(now, in_flight, self.settings.deadline);
+        for (caller, most) in granted {
+            let account = self.accounts.entry(caller.clone()).or_default();
+            account.inherit(now, most.seq, most.counted_in_flight, self.settings.deadline);
         }
     }
 
@@ -217,12 +262,12 @@ impl Allocator {
         self.asks.insert(caller.clone());
         let ours = match self.phase {
             Phase::Granting(epoch) => Some(epoch),
-            Phase::Superseded(None) if ask.holds => {
-                self.phase = Phase::Superseded(Some(now));
-                None
-            }
-            Phase::Reading | Phase::Claiming(_) | Phase::Superseded(_) => None,
+            Phase::Reading | Phase::StandingBy | Phase::Claiming(_) | Phase::Resigning | Phase::Stopped => None,
         };
+        // What is read while it catches up was answered long ago, or has nobody any more who waits for it.
+        if ask.holds && self.phase != Phase::Reading {
+            self.unanswered.get_or_insert(now);
+        }
         let account = self.accounts.entry(caller.clone()).or_default();
         if !account.asks(now, ask, ours) {
             return;
@@ -239,7 +284,8 @@ impl Allocator {
     fn read_grant(&mut self, offset: i64, epoch: i64, caller: CallerId, grant: &Grant) {
         // One of an epoch that is over counts for nothing with its caller. But it may have taken the place of one that
         // does count, in a topic that was compacted; and it was made knowing that one, and allows for it.
-        self.grants.insert((epoch, caller.clone()), (offset, grant.counted_in_flight));
+        let (seq, counted_in_flight) = (grant.seq, grant.counted_in_flight);
+        self.grants.insert((epoch, caller.clone()), Granted { offset, seq, counted_in_flight });
         if self.tells_of_day.is_none_or(|newest| newest <= (epoch, offset))
             && (grant.day.is_some() || !self.budget.is_limited())
         {
@@ -252,23 +298,28 @@ impl Allocator {
             return;
         }
         self.epoch = Some(epoch);
-        match self.phase {
-            Phase::Granting(_) => {
-                if let Some(account) = self.accounts.get_mut(&caller) {
-                    account.read_back(grant.number, offset);
-                }
-            }
-            Phase::Superseded(_) => self.phase = Phase::Superseded(None),
-            Phase::Reading | Phase::Claiming(_) => {}
+        self.unanswered = None;
+        if let (Phase::Granting(_), Some(account)) = (self.phase, self.accounts.get_mut(&caller)) {
+            account.read_back(grant.number, offset);
         }
     }
 
     fn read_gone(&mut self, key: &Key) {
         self.cleaning.remove(key);
         match key {
-            Key::Claim => {}
+            Key::Claim => {
+                self.is_vacant = true;
+                // Somebody who did not know that it divides no more has given up what is ours by now.
+                if let Phase::Granting(_) = self.phase {
+                    self.phase = Phase::StandingBy;
+                }
+            }
             Key::Ask(caller) => {
                 self.asks.remove(caller);
+                // Who divides forgets by itself; who stands by, when that one does.
+                if !matches!(self.phase, Phase::Granting(_)) {
+                    self.accounts.remove(caller);
+                }
             }
             Key::Grant(epoch, caller) => {
                 self.grants.remove(&(*epoch, caller.clone()));
@@ -280,24 +331,34 @@ impl Allocator {
     /// The next thing to do.
     pub fn poll(&mut self, now: Time) -> AllocatorOutput {
         match self.phase {
-            Phase::Reading => AllocatorOutput::Wait { until: None },
-            Phase::Claiming(None) => self.claim(now),
-            Phase::Claiming(Some(at)) => {
-                let again = at.after(CLAIM_AGAIN_AFTER);
-                if again <= now { self.claim(now) } else { AllocatorOutput::Wait { until: Some(again) } }
-            }
-            Phase::Superseded(None) => AllocatorOutput::Wait { until: None },
-            Phase::Superseded(Some(since)) => {
-                let again = since.after(TAKEN_BACK_AFTER);
-                if again <= now { self.claim(now) } else { AllocatorOutput::Wait { until: Some(again) } }
-            }
+            Phase::Reading | Phase::Stopped => AllocatorOutput::Wait { until: None },
+            Phase::StandingBy => self.claim_or_wait(now, self.claim_at()),
+            Phase::Claiming(at) => self.claim_or_wait(now, Some(at.after(CLAIM_AGAIN_AFTER))),
             Phase::Granting(epoch) => self.grant_or_wait(now, epoch),
+            Phase::Resigning => {
+                self.phase = Phase::Stopped;
+                self.write(&Message::Gone(Key::Claim))
+            }
         }
     }
 
-    fn claim(&mut self, now: Time) -> AllocatorOutput {
-        self.phase = Phase::Claiming(Some(now));
-        self.write(&Message::Claim(Claim { by: self.settings.id.clone() }))
+    /// When to take over, if nobody answers until then: whose caller is the first of those that ask goes first, since at least
+    /// it is there.
+    fn claim_at(&self) -> Option<Time> {
+        let since = self.unanswered?;
+        let asks = |account: &Account| account.asked_at >= since && account.ask.as_ref().is_some_and(|ask| ask.holds);
+        let asking = self.accounts.iter().filter(|(_, account)| asks(account)).map(|(caller, _)| caller);
+        let before = u32::try_from(asking.take_while(|caller| **caller != self.settings.caller).count());
+        let patience = if self.is_vacant { Duration::ZERO } else { TAKEN_OVER_AFTER };
+        Some(since.after(patience + TURN_TO_CLAIM.saturating_mul(before.unwrap_or(u32::MAX))))
+    }
+
+    fn claim_or_wait(&mut self, now: Time, at: Option<Time>) -> AllocatorOutput {
+        if at.is_none_or(|at| now < at) {
+            return AllocatorOutput::Wait { until: at };
+        }
+        self.phase = Phase::Claiming(now);
+        self.write(&Message::Claim(Claim { by: self.settings.caller.to_string() }))
     }
 
     fn write(&self, message: &Message) -> AllocatorOutput {
@@ -319,6 +380,9 @@ impl Allocator {
                     return self.write(&Message::Grant(epoch, caller, grant));
                 }
             }
+        }
+        if let Some((caller, grant)) = self.sign_of_life(now) {
+            return self.write(&Message::Grant(epoch, caller, grant));
         }
         if self.look_at <= now {
             self.look_at = now.after(PUSH_GAP_MIN);
@@ -411,10 +475,11 @@ impl Allocator {
     fn grant(&mut self, now: Time, caller: &CallerId, planned: Option<Share>) -> Option<Grant> {
         let nothing = self.learned.cap(now, self.capacity).none_of();
         let account = self.accounts.get(caller)?;
-        let mut share = self.room_for(now, account, self.counted(now), planned.unwrap_or(nothing));
+        let share = self.room_for(now, account, self.counted(now), planned.unwrap_or(nothing));
         let today = self.budget.today(now);
         if self.budget.is_limited() && today.is_none() {
-            share = nothing;
+            // What is granted of a day ends with it, so that there is nothing to take back.
+            return None;
         }
         let deadline = self.settings.deadline;
         let account = self.accounts.get_mut(caller)?;
@@ -424,13 +489,35 @@ impl Allocator {
         }
         let number = self.next_number;
         self.next_number += 1;
-        account.give(number, seq, share, deadline);
-        let counted_in_flight = account.counted_in_flight(now, deadline);
         let limited = self.budget.is_limited();
-        let day = today.filter(|_| limited).map(|(today, _)| self.budget.top_up(today, account));
         let lease = today.filter(|_| limited).map_or(LEASE, |(_, left)| left.min(LEASE));
+        account.give(number, seq, share, lease, deadline);
+        let counted_in_flight = account.counted_in_flight(now, deadline);
+        let day = today.filter(|_| limited).map(|(today, _)| self.budget.top_up(today, account));
         let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
         Some(Grant { number, seq, lease_ms, share, counted_in_flight, day })
+    }
+
+    /// A grant that holds for no time, where somebody asks and nobody can be granted anything for longer than the time between
+    /// two asks: it says that somebody divides, so that nobody takes over.
+    fn sign_of_life(&mut self, now: Time) -> Option<(CallerId, Grant)> {
+        let signed = self.signed_at.is_some_and(|at| now < at.after(ASK_EVERY));
+        if signed || now < self.unanswered?.after(ASK_EVERY) {
+            return None;
+        }
+        let nothing = self.learned.cap(now, self.capacity).none_of();
+        let deadline = self.settings.deadline;
+        let has_use = |account: &Account| account.last_given(now).is_some_and(Share::is_of_use);
+        let asks = |account: &Account| account.ask.as_ref().is_some_and(|ask| ask.holds) && !has_use(account);
+        let (caller, account) = self.accounts.iter_mut().find(|(_, account)| asks(account))?;
+        let seq = account.ask.as_ref()?.seq;
+        self.signed_at = Some(now);
+        let number = self.next_number;
+        self.next_number += 1;
+        account.give(number, seq, nothing, Duration::ZERO, deadline);
+        let counted_in_flight = account.counted_in_flight(now, deadline);
+        let grant = Grant { number, seq, lease_ms: 0, share: nothing, counted_in_flight, day: None };
+        Some((caller.clone(), grant))
     }
 
     /// A key of which nothing is in use any more. The grant that tells of the day stays.
@@ -440,9 +527,9 @@ impl Allocator {
         }
         let deadline = self.settings.deadline;
         self.accounts.retain(|_, account| !account.is_over(now, deadline));
-        let grants = self.grants.iter().filter(|((of, caller), (offset, _))| {
+        let grants = self.grants.iter().filter(|((of, caller), granted)| {
             let account = self.accounts.get(caller);
-            Some((*of, *offset)) != self.tells_of_day
+            Some((*of, granted.offset)) != self.tells_of_day
                 && account.is_none_or(|account| *of < epoch && !account.inherits())
         });
         let grants = grants.map(|((of, caller), _)| Key::Grant(*of, caller.clone()));

@@ -64,6 +64,11 @@ impl Bucket {
         self.tokens = self.tokens.saturating_add(signed(millionths)).min(signed(self.cap));
     }
 
+    /// When no more will grow, if it grows.
+    pub(crate) fn full_at(&self) -> Option<Time> {
+        self.ready_at(self.cap)
+    }
+
     /// When this much is there, if it ever is.
     pub(crate) fn ready_at(&self, millionths: u64) -> Option<Time> {
         let missing = i128::from(signed(millionths)) - i128::from(self.tokens);

@@ -150,9 +150,10 @@ pub enum Why {
 /// let limits = LimitsSettings { per_second: Some(20.0), burst: Some(40), in_flight: Some(16), ..Default::default() };
 /// let id = CallerId::new("one");
 /// let retry_after_max = Duration::from_secs(3_600);
+/// let of = id.clone();
 /// let mut caller = Caller::new(CallerSettings { system: "erp".into(), id, limits: limits.clone(), retry_after_max });
 /// let deadline = Duration::from_secs(10);
-/// let mut allocator = Allocator::new(AllocatorSettings { system: "erp".into(), id: "two".into(), limits, deadline });
+/// let mut allocator = Allocator::new(AllocatorSettings { system: "erp".into(), caller: of, limits, deadline });
 ///
 /// let mut now = Time::default();
 /// let flow = Flow { consumer: "erp-project".into(), replay: false };
@@ -330,10 +331,11 @@ impl Caller {
             Ok(Some(Message::NotBefore(caller, number, not_before))) => {
                 if caller == self.settings.id {
                     self.hold.read_back(number);
-                } else if self.hold.read(now, not_before) {
+                } else if self.hold.read(now, caller, number, not_before) {
                     self.note_outage(now);
                 }
             }
+            Ok(Some(Message::Gone(Key::NotBefore(caller, number)))) => self.hold.gone(caller, number),
             Ok(Some(Message::Grant(..) | Message::Ask(..) | Message::Gone(_))) => {}
             Err(why) => *self.unreadable.entry(kind(&why)).or_default() += 1,
         }
@@ -475,11 +477,13 @@ impl Caller {
     /// [`NotYet`] if no call of this flow may be sent now.
     pub fn may_take(&mut self, now: Time, flow: &Flow, cost: u64) -> Result<(), NotYet> {
         self.lapse(now);
+        self.turns.came(flow);
         if let Err(not_yet) = self.room(now, cost) {
             self.turns.closed();
             return Err(not_yet);
         }
-        self.turns.may(now, flow).map_err(|until| NotYet { until: Some(until), why: Why::Turn })
+        let full_at = self.full_at();
+        self.turns.may(now, flow, full_at).map_err(|until| NotYet { until: Some(until), why: Why::Turn })
     }
 
     /// Whether the limits have room for a call.
@@ -508,6 +512,14 @@ impl Caller {
             wait_for(&self.cost, cost.saturating_mul(UNIT).min(burst).max(1), now, Why::Cost)?;
         }
         Ok(())
+    }
+
+    /// Until when what may be sent grows, where there is a rate.
+    fn full_at(&self) -> Option<Time> {
+        let share = self.held.as_ref()?.share;
+        let calls = share.rate.and_then(|_| self.calls.full_at());
+        let cost = share.cost_rate.and_then(|_| self.cost.full_at());
+        [calls, cost].into_iter().flatten().min()
     }
 
     /// The next thing to do.

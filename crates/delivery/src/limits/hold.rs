@@ -1,5 +1,6 @@
 //! Times that a system named, before which nobody calls: kept, shared through the topic, and learned from others.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{CallerId, Key, Message, NotBefore, at_least};
@@ -27,7 +28,7 @@ pub(crate) struct Hold {
     ends_unix_ms: i64,
     next_number: u64,
     /// What lay in the topic when we began: it may be old.
-    backlog: Option<Vec<NotBefore>>,
+    backlog: Option<BTreeMap<(CallerId, u64), NotBefore>>,
 }
 
 impl Hold {
@@ -39,7 +40,7 @@ impl Hold {
             written_at: None,
             ends_unix_ms: 0,
             next_number: 1,
-            backlog: Some(Vec::new()),
+            backlog: Some(BTreeMap::new()),
         }
     }
 
@@ -59,12 +60,19 @@ impl Hold {
     }
 
     /// Another caller was told. Whether that is news.
-    pub(crate) fn read(&mut self, now: Time, not_before: NotBefore) -> bool {
+    pub(crate) fn read(&mut self, now: Time, caller: CallerId, number: u64, not_before: NotBefore) -> bool {
         if let Some(backlog) = &mut self.backlog {
-            backlog.push(not_before);
+            backlog.insert((caller, number), not_before);
             return false;
         }
         self.extend(now, not_before.for_ms)
+    }
+
+    /// Whoever divides says that this one has passed.
+    pub(crate) fn gone(&mut self, caller: CallerId, number: u64) {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.remove(&(caller, number));
+        }
     }
 
     /// What we wrote is there.
@@ -77,7 +85,7 @@ impl Hold {
     /// The topic is read to where it ended when we began: what lay in it was written some time ago, and that is told by
     /// wall clocks alone.
     pub(crate) fn caught_up(&mut self, now: Time, unix_ms: i64) {
-        for not_before in self.backlog.take().unwrap_or_default() {
+        for not_before in self.backlog.take().unwrap_or_default().into_values() {
             let left = not_before.until_unix_ms.saturating_sub(unix_ms).saturating_add(WALLS_DIFFER_MAX_MS);
             if left > WALLS_DIFFER_MAX_MS || not_before.until_unix_ms > unix_ms - WALLS_DIFFER_MAX_MS {
                 self.extend(now, not_before.for_ms.min(u64::try_from(left).unwrap_or(0)));
@@ -130,7 +138,7 @@ impl Hold {
 /// The times that lie in the topic, for the allocator, which removes those that have passed.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    ends: std::collections::BTreeMap<(CallerId, u64), Time>,
+    ends: BTreeMap<(CallerId, u64), Time>,
 }
 
 impl Held {
@@ -167,11 +175,23 @@ mod tests {
             [(600_000, 3_600_000, 660_000 + 8_250), (-3_600_000, 3_600_000, 0), (5_000, 5_000, 5_062)]
         {
             let mut hold = Hold::new();
-            hold.read(ms(0), NotBefore { for_ms, until_unix_ms: 1_000_000_000_000 + ends_in_ms });
+            let not_before = NotBefore { for_ms, until_unix_ms: 1_000_000_000_000 + ends_in_ms };
+            hold.read(ms(0), CallerId::new("a"), 1, not_before);
             hold.caught_up(ms(1_000), 1_000_000_000_000);
             let expect = if expect_ms == 0 { 0 } else { expect_ms + 1_000 };
             assert_eq!(hold.until().0.as_millis(), expect, "it ends in {ends_in_ms} ms");
         }
+    }
+
+    #[test]
+    fn what_has_passed_by_the_word_of_whoever_divides_is_not_waited_for() {
+        let mut hold = Hold::new();
+        let not_before = NotBefore { for_ms: 6_000, until_unix_ms: 1_000 };
+        hold.read(ms(0), CallerId::new("a"), 1, not_before);
+        hold.read(ms(0), CallerId::new("a"), 2, NotBefore { for_ms: 2_000, ..not_before });
+        hold.gone(CallerId::new("a"), 1);
+        hold.caught_up(ms(0), 2_000);
+        assert_eq!(hold.until(), ms(2_025));
     }
 
     #[test]

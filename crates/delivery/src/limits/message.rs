@@ -2,7 +2,7 @@
 //!
 //! | key | value | ends |
 //! | --- | --- | --- |
-//! | `SYSTEM/claim` | who grants from here on; its offset is the epoch | the next claim |
+//! | `SYSTEM/claim` | who grants from here on; its offset is the epoch | the next claim, or a tombstone when that one stops |
 //! | `SYSTEM/ask/CALLER` | what a caller wants and has | a tombstone, when the caller is gone |
 //! | `SYSTEM/grant/EPOCH/CALLER` | what a caller may use | a tombstone, when nothing of it can be in use |
 //! | `SYSTEM/not-before/CALLER/N` | how long nobody calls | a tombstone, when it has passed |
@@ -65,7 +65,7 @@ pub enum Key {
 /// An allocator begins. The offset of this record is its epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// Tells one assignment of the partition from any other.
+    /// The caller of the process that grants: no other run of a process has its name.
     pub by: String,
 }
 

@@ -19,8 +19,19 @@ pub struct Flow {
 /// Most flows of a caller: consumers of one process that call one system. Those beyond share what is there unweighted.
 const FLOWS_MAX: usize = 256;
 
-/// How long a call that could be sent is kept for whose turn it is. Who does not come by then loses that turn.
+/// How long a call that could be sent is kept for whose turn it is. Who does not come by then is not waited for again before
+/// it has come, and then is first.
 const GRACE: Duration = Duration::from_millis(10);
+
+/// The same as long as it costs nothing, since more calls still come to lie in the bucket: a thread on a busy machine comes
+/// so late, and all others would have its calls too.
+const FREE_GRACE: Duration = Duration::from_millis(100);
+
+/// After a wait that was in vain nothing is waited for at a cost for so long: a twentieth of the rate at most is lost by it.
+const COSTLY_EVERY: Duration = Duration::from_millis(200);
+
+/// Most calls of a weight of 1 that who was late has to its credit.
+const CREDIT: u64 = 8;
 
 /// Sent calls are counted over this and the half before it, to tell how many are wanted.
 const COUNTED_OVER: Duration = Duration::from_millis(500);
@@ -36,6 +47,8 @@ pub(crate) struct Turns {
     served: u64,
     /// Since when a call could be sent that is somebody else's turn.
     open_since: Option<Time>,
+    /// When a call was kept in vain.
+    missed_at: Option<Time>,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +56,8 @@ struct State {
     weight: u64,
     waiting: u64,
     pass: u64,
+    /// It did not come when it was its turn, and has not come since.
+    is_late: bool,
     sent: u64,
     sent_before: u64,
     counted_from: Time,
@@ -75,25 +90,29 @@ impl Turns {
         self.flows.iter().filter(|(flow, _)| flow.replay).map(|(_, state)| state.waiting).sum()
     }
 
-    /// Whether this flow may send the call that can be sent now; else when it may if nobody else has.
-    pub(crate) fn may(&mut self, now: Time, flow: &Flow) -> Result<(), Time> {
+    /// This flow is there, and asks for a call.
+    pub(crate) fn came(&mut self, flow: &Flow) {
+        if let Some(own) = self.flows.get_mut(flow) {
+            own.is_late = false;
+        }
+    }
+
+    /// Whether this flow may send the call that can be sent now; else when it may if nobody else has. Until `full_at` it costs
+    /// nothing to wait.
+    pub(crate) fn may(&mut self, now: Time, flow: &Flow, full_at: Option<Time>) -> Result<(), Time> {
         if !self.others_first(flow) {
             return Ok(());
         }
-        let lapses = self.open_since.get_or_insert(now).after(GRACE);
+        let since = *self.open_since.get_or_insert(now);
+        let free = full_at.unwrap_or(since).min(since.after(FREE_GRACE));
+        let may_cost = self.missed_at.is_none_or(|at| at.after(COSTLY_EVERY) <= since);
+        let lapses = if may_cost { free.max(since.after(GRACE)) } else { free };
         if now < lapses { Err(lapses) } else { Ok(()) }
     }
 
     fn others_first(&self, flow: &Flow) -> bool {
         let Some(own) = self.flows.get(flow) else { return false };
-        self.flows.iter().any(|(other, state)| {
-            state.waiting > 0
-                && match (flow.replay, other.replay) {
-                    (true, false) => true,
-                    (false, true) => false,
-                    (true, true) | (false, false) => state.pass < own.pass,
-                }
-        })
+        self.flows.iter().any(|(other, state)| !state.is_late && state.goes_before(other, flow, own.pass))
     }
 
     /// No call can be sent now: nobody's turn is running.
@@ -111,10 +130,14 @@ impl Turns {
         self.served = self.served.max(own.pass);
         let pass = own.pass;
         own.pass += STEP / own.weight.max(1);
-        // Who was before it and did not come has lost that turn, so that nobody waits for it again and again.
-        for (other, state) in &mut self.flows {
-            if other.replay == flow.replay && other != flow {
-                state.pass = state.pass.max(pass);
+        for (other, state) in self.flows.iter_mut().filter(|(other, _)| *other != flow) {
+            if !state.is_late && state.goes_before(other, flow, pass) {
+                state.is_late = true;
+                self.missed_at = Some(now);
+            }
+            if other.replay == flow.replay {
+                let credit = if state.waiting > 0 { CREDIT * (STEP / state.weight.max(1)) } else { 0 };
+                state.pass = state.pass.max(pass.saturating_sub(credit));
             }
         }
     }
@@ -137,6 +160,16 @@ impl Turns {
 }
 
 impl State {
+    /// Whether it, of this name, goes before a flow that stands there.
+    fn goes_before(&self, name: &Flow, flow: &Flow, pass: u64) -> bool {
+        self.waiting > 0
+            && match (flow.replay, name.replay) {
+                (true, false) => true,
+                (false, true) => false,
+                (true, true) | (false, false) => self.pass < pass,
+            }
+    }
+
     fn count(&mut self, now: Time) {
         let since = now.since(self.counted_from);
         if since >= COUNTED_OVER {
@@ -166,7 +199,9 @@ mod tests {
         for round in 0..rounds {
             let now = ms(u64::try_from(round).unwrap());
             for (place, flow) in flows.iter().enumerate() {
-                if turns.may(now, flow).is_ok() {
+                turns.came(flow);
+                // More still comes, so that whose turn it is can be waited for.
+                if turns.may(now, flow, Some(now.after(Duration::from_millis(1)))).is_ok() {
                     turns.sent(now, flow);
                     got[place] += 1;
                     break;
@@ -196,13 +231,32 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_come_for_its_turn_loses_it() {
+    fn who_does_not_come_for_its_turn_is_waited_for_once_and_then_has_some_of_what_it_missed() {
         let mut turns = Turns::default();
-        turns.waiting(flow("gone", false), 1, 1_000);
-        turns.waiting(flow("a", false), 1, 1_000);
-        turns.sent(ms(0), &flow("a", false));
-        assert_eq!(turns.may(ms(1), &flow("a", false)), Err(ms(11)));
-        assert_eq!(turns.may(ms(11), &flow("a", false)), Ok(()));
+        let (late, a) = (flow("late", false), flow("a", false));
+        turns.waiting(late.clone(), 1, 1_000);
+        turns.waiting(a.clone(), 1, 1_000);
+        turns.sent(ms(0), &a);
+        assert_eq!(turns.may(ms(1), &a, None), Err(ms(11)));
+        assert_eq!(turns.may(ms(11), &a, None), Ok(()));
+        for _ in 0..100 {
+            turns.sent(ms(11), &a);
+            assert_eq!(turns.may(ms(11), &a, None), Ok(()), "it is not waited for again");
+        }
+        assert_eq!(serve(&mut turns, 28, &[late, a]), [19, 9], "8 of 100 are made up for");
+    }
+
+    #[test]
+    fn it_is_waited_for_longer_as_long_as_that_costs_nothing() {
+        for (full_at, lapses) in [(3, 10), (40, 40), (400, 100)] {
+            let mut turns = Turns::default();
+            let (late, a) = (flow("late", false), flow("a", false));
+            turns.waiting(late, 1, 1_000);
+            turns.waiting(a.clone(), 1, 1_000);
+            turns.sent(ms(0), &a);
+            assert_eq!(turns.may(ms(0), &a, Some(ms(full_at))), Err(ms(lapses)));
+            assert_eq!(turns.may(ms(lapses), &a, Some(ms(full_at))), Ok(()));
+        }
     }
 
     #[test]

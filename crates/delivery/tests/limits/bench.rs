@@ -14,10 +14,13 @@ pub struct Bench {
     pub now: Time,
     pub limits: LimitsSettings,
     pub callers: Vec<Caller>,
-    pub allocator: Allocator,
+    /// The last one is that of the newest process; those before it stand by, or think that they divide.
+    pub allocators: Vec<Allocator>,
     pub log: Vec<Record>,
     read: usize,
     pub outages: Vec<Time>,
+    /// What the wall clock showed when it began.
+    pub began_unix_ms: i64,
 }
 
 pub fn flow(consumer: &str) -> Flow {
@@ -50,21 +53,42 @@ impl Bench {
             caller
         };
         let callers = (0..callers).map(caller).collect();
-        let allocator = allocator(&limits, "first");
-        let mut bench = Self { now, limits, callers, allocator, log: Vec::new(), read: 0, outages: Vec::new() };
-        bench.allocator.handle(now, AllocatorInput::CaughtUp);
-        bench.settle();
+        let (allocators, log, outages) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bench = Self { now, limits, callers, allocators, log, read: 0, outages, began_unix_ms: UNIX_MS };
+        bench.stand_by("c0");
         bench
     }
 
-    /// Another owner of the partition, which reads all that lies in it. The one before is gone.
-    pub fn take_over(&mut self) {
-        self.allocator = allocator(&self.limits, &format!("at {:?}", self.now));
-        for (offset, record) in (0..).zip(&self.log) {
-            self.allocator.handle(self.now, AllocatorInput::Read { offset, record: record.clone() });
+    /// Another allocator, which reads all that lies in the log, and then reads along.
+    pub fn stand_by(&mut self, name: &str) {
+        let mut allocator = allocator(&self.limits, name);
+        for (offset, record) in (0..).zip(&self.log[..self.read]) {
+            allocator.handle(self.now, AllocatorInput::Read { offset, record: record.clone() });
         }
-        self.allocator.handle(self.now, AllocatorInput::CaughtUp);
+        allocator.handle(self.now, AllocatorInput::CaughtUp);
+        self.allocators.push(allocator);
         self.settle();
+    }
+
+    /// All allocators stop in order, and a new one divides as soon as it is asked.
+    pub fn take_over(&mut self) {
+        self.allocators.iter_mut().for_each(|allocator| allocator.handle(self.now, AllocatorInput::Stop));
+        self.settle();
+        self.allocators.clear();
+        self.stand_by(&format!("at {:?}", self.now));
+        while !self.claimed() {
+            self.advance(ms(10));
+        }
+    }
+
+    /// Whether the last word on who divides is a claim.
+    pub fn claimed(&self) -> bool {
+        self.log.iter().rev().find(|record| record.key == "erp/claim").is_some_and(|record| record.value.is_some())
+    }
+
+    /// Whether the newest allocator divides.
+    pub fn is_granting(&self) -> bool {
+        self.allocators.last().is_some_and(|allocator| allocator.is_granting(self.now))
     }
 
     pub fn want(&mut self, caller: usize, calls: u64) {
@@ -108,8 +132,8 @@ impl Bench {
 
     /// Everybody does what there is to do, and reads what was written.
     pub fn settle(&mut self) {
-        let unix_ms = UNIX_MS + i64::try_from(self.now.since(Time(secs(1_000))).as_millis()).unwrap();
-        self.allocator.handle(self.now, AllocatorInput::Wall { unix_ms });
+        let unix_ms = self.began_unix_ms + i64::try_from(self.now.since(Time(secs(1_000))).as_millis()).unwrap();
+        self.allocators.iter_mut().for_each(|allocator| allocator.handle(self.now, AllocatorInput::Wall { unix_ms }));
         loop {
             for caller in &mut self.callers {
                 loop {
@@ -120,8 +144,10 @@ impl Bench {
                     }
                 }
             }
-            while let AllocatorOutput::Write(record) = self.allocator.poll(self.now) {
-                self.log.push(record);
+            for allocator in &mut self.allocators {
+                while let AllocatorOutput::Write(record) = allocator.poll(self.now) {
+                    self.log.push(record);
+                }
             }
             if self.read == self.log.len() {
                 return;
@@ -131,7 +157,9 @@ impl Bench {
                 for caller in &mut self.callers {
                     caller.handle(self.now, CallerInput::Read { offset, record: record.clone() });
                 }
-                self.allocator.handle(self.now, AllocatorInput::Read { offset, record: record.clone() });
+                for allocator in &mut self.allocators {
+                    allocator.handle(self.now, AllocatorInput::Read { offset, record: record.clone() });
+                }
                 self.read += 1;
             }
         }
@@ -141,7 +169,7 @@ impl Bench {
 fn allocator(limits: &LimitsSettings, id: &str) -> Allocator {
     Allocator::new(AllocatorSettings {
         system: "erp".to_owned(),
-        id: id.to_owned(),
+        caller: CallerId::new(id),
         limits: limits.clone(),
         deadline: secs(10),
     })

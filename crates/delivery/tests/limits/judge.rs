@@ -13,8 +13,11 @@ pub struct Seen {
     pub crashes: u64,
     pub pauses: u64,
     pub mutes: u64,
+    pub stops: u64,
+    /// Grants of one that divides no more, and does not know it.
     pub zombies: u64,
     pub takeovers: u64,
+    pub orphaned: u64,
     pub lost: u64,
     pub throttled: u64,
     pub midnights: u64,
@@ -22,6 +25,7 @@ pub struct Seen {
     pub used: u64,
     pub lent: u64,
     pub fair: u64,
+    pub tardy: u64,
     pub full_bursts: u64,
 }
 
@@ -32,8 +36,10 @@ impl Seen {
             (&mut self.crashes, other.crashes),
             (&mut self.pauses, other.pauses),
             (&mut self.mutes, other.mutes),
+            (&mut self.stops, other.stops),
             (&mut self.zombies, other.zombies),
             (&mut self.takeovers, other.takeovers),
+            (&mut self.orphaned, other.orphaned),
             (&mut self.lost, other.lost),
             (&mut self.throttled, other.throttled),
             (&mut self.midnights, other.midnights),
@@ -41,6 +47,7 @@ impl Seen {
             (&mut self.used, other.used),
             (&mut self.lent, other.lent),
             (&mut self.fair, other.fair),
+            (&mut self.tardy, other.tardy),
             (&mut self.full_bursts, other.full_bursts),
         ];
         for (sum, one) in pairs {
@@ -54,8 +61,10 @@ impl Seen {
             self.crashes,
             self.pauses,
             self.mutes,
+            self.stops,
             self.zombies,
             self.takeovers,
+            self.orphaned,
             self.lost,
             self.throttled,
             self.midnights,
@@ -63,6 +72,7 @@ impl Seen {
             self.used,
             self.lent,
             self.fair,
+            self.tardy,
             self.full_bursts,
         ];
         assert!(all.iter().all(|met| *met > 50), "hardly met: {self:?}");
@@ -164,6 +174,17 @@ impl Judge {
             self.cost_at_us = now_us;
         }
         self.days.entry(now_us >= self.midnight_us).or_default().1 += cost;
+    }
+
+    /// The longest time from one to another in which no call was sent.
+    pub fn longest_silence_us(&self, from_us: u64, to_us: u64) -> u64 {
+        let sent = self.sent_us.iter().copied().filter(|at| (from_us..to_us).contains(at));
+        let (mut last, mut longest) = (from_us, 0);
+        for at in sent.chain([to_us]) {
+            longest = longest.max(at - last);
+            last = at;
+        }
+        longest
     }
 
     /// How many calls were sent from a time to another.

@@ -1,4 +1,4 @@
-//! A process: a caller, an allocator while it owns the partition, a clock of its own, and the loop that drives both.
+//! A process: a caller, an allocator that divides or stands by, a clock of its own, and what it has to do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,6 +43,8 @@ pub struct Load {
     /// There is always more.
     pub endless: bool,
     pub sent: u64,
+    /// Its thread sleeps until then.
+    pub sleeps_us: u64,
 }
 
 pub struct Process {
@@ -54,9 +56,8 @@ pub struct Process {
     pub mute_until_us: u64,
     pub caller: Caller,
     pub caught_up: bool,
-    /// With the offset up to which it has read by itself, and the name of its assignment.
-    pub allocator: Option<(Allocator, i64, u64)>,
-    /// The caller has read up to here by itself.
+    pub allocator: Allocator,
+    /// They have read up to here by themselves.
     pub read_from: i64,
     /// Its next record comes to the log, and the next record comes to it, not before these.
     pub written_us: u64,

@@ -16,7 +16,7 @@ fn a_takeover_is_silent_for_a_round_trip_if_all_who_hold_something_answer() {
     bench.advance(secs(5));
     bench.take_over();
     bench.advance(ms(60));
-    assert!(bench.allocator.is_granting(bench.now), "both have asked with the claim read");
+    assert!(bench.is_granting(), "both have asked with the claim read");
     assert!(bench.callers.iter().all(|caller| caller.share().is_some()));
 }
 
@@ -25,12 +25,66 @@ fn a_takeover_waits_for_the_lease_of_one_that_is_gone() {
     let mut bench = Bench::new(2, per_second(20.0, 40));
     (0..2).for_each(|caller| bench.want(caller, 100));
     bench.advance(secs(5));
+    let asked = bench.now;
     bench.callers.pop();
     bench.take_over();
-    bench.advance(ms(2_040));
-    assert!(!bench.allocator.is_granting(bench.now));
+    bench.advance(ms(2_040).saturating_sub(bench.now.since(asked)));
+    assert!(!bench.is_granting());
     bench.advance(ms(100));
     assert!(bench.callers[0].share().is_some());
+}
+
+#[test]
+fn where_the_one_that_divides_is_killed_another_does_when_its_lease_is_over() {
+    let mut bench = Bench::new(3, per_second(60.0, 9));
+    for name in ["c1", "c2"] {
+        bench.stand_by(name);
+    }
+    (0..3).for_each(|caller| bench.want(caller, 100));
+    bench.advance(ms(5_130));
+    bench.callers.remove(0);
+    bench.allocators.remove(0);
+    let (killed, mut last, mut longest) = (bench.now, bench.now, ms(0));
+    while bench.now < killed.after(secs(4)) {
+        if bench.sends(0, ms(10)) + bench.sends(1, ms(10)) > 0 {
+            longest = longest.max(bench.now.since(last));
+            last = bench.now;
+        }
+    }
+    assert!(longest < ms(700), "nobody called for {longest:?}");
+    assert_eq!(bench.callers[0].share().unwrap().rate, Some(29_700_000), "half of it each");
+    let claims = bench.log.iter().filter(|record| record.key == "erp/claim").count();
+    assert_eq!(claims, 2, "one took over, and no other");
+}
+
+#[test]
+fn nobody_takes_over_from_one_that_has_nothing_to_grant() {
+    let mut bench = Bench::new(2, LimitsSettings { in_flight: Some(1), ..Default::default() });
+    bench.stand_by("c1");
+    bench.want(0, 1);
+    bench.advance(secs(1));
+    assert!(bench.take(0).is_ok());
+    bench.callers.remove(0);
+    bench.want(0, 1);
+    bench.advance(secs(11));
+    assert!(bench.take(0).is_err(), "the call of the one that is gone may be under way");
+    let claims = bench.log.iter().filter(|record| record.key == "erp/claim").count();
+    assert_eq!(claims, 1, "it says that it is there");
+    bench.advance(secs(2));
+    assert!(bench.take(0).is_ok());
+}
+
+#[test]
+fn nothing_is_sent_around_midnight_where_only_the_day_is_limited() {
+    let mut bench = Bench::new(1, LimitsSettings { per_day: Some(1_000), ..Default::default() });
+    let midnight_unix_ms = 1_795_564_800_000;
+    bench.began_unix_ms = midnight_unix_ms - 5_000;
+    bench.want(0, 100);
+    bench.advance(ms(1_000));
+    assert!(bench.take(0).is_ok());
+    bench.advance(ms(2_100));
+    assert_eq!(bench.sends(0, ms(3_800)), 0);
+    assert!(bench.sends(0, secs(1)) > 0, "of the new day");
 }
 
 #[test]
@@ -143,7 +197,7 @@ fn calls_of_a_vanished_caller_count_until_they_are_certainly_over() {
 fn without_limits_no_grant_is_needed() {
     let mut bench = Bench::new(1, LimitsSettings::default());
     assert!(bench.take(0).is_ok());
-    assert_eq!(bench.log.len(), 1, "the claim alone");
+    assert!(bench.log.is_empty());
 }
 
 #[test]
@@ -155,7 +209,7 @@ fn what_another_version_writes_is_counted_and_passed_over() {
         bench.log.push(Record { key: key.to_owned(), value: Some(value.to_vec()) });
     }
     bench.settle();
-    for counted in [bench.callers[0].unreadable(), bench.allocator.unreadable()] {
+    for counted in [bench.callers[0].unreadable(), bench.allocators[0].unreadable()] {
         assert_eq!(
             counted.iter().map(|(why, n)| format!("{why} {n}")).collect::<Vec<_>>(),
             ["key 1", "value 1", "version 1"]

@@ -25,6 +25,8 @@ pub struct Setup {
     pub lost: u64,
     pub late: u64,
     pub throttles: u64,
+    /// Whether one of the consumers has a thread that wakes late.
+    pub tardy: bool,
     /// Of a call, at most, in microseconds, once all is healed.
     pub healed_call_us: u64,
     /// When midnight is, in microseconds of true time.
@@ -42,6 +44,7 @@ impl Setup {
             lost: if calm { 0 } else { one_of(&[0, 20, 100]) },
             late: if calm { 0 } else { one_of(&[0, 20, 100]) },
             throttles: one_of(&[0, 0, 10, 50]),
+            tardy: one_of(&[0, 1]) == 1,
             healed_call_us: if limits.per_second.is_some() { 20_000 } else { 200_000 },
             midnight_us: one_of(&[3, 7, 12, 16, 300]) * 1_000_000 + 123_456,
             limits,

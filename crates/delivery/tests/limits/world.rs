@@ -15,19 +15,20 @@ use crate::process::{Clock, Load, Process};
 use crate::setup::{COST_MAX, DEADLINE, MIDNIGHT_UNIX_MS, Setup};
 
 const SECOND: u64 = 1_000_000;
-/// The last fault; when all must be well; when only one process has work; the end.
+/// The last of many faults; when all must be well; when the one that divides is killed; when only one process has work; the
+/// end.
 const HEALS_US: u64 = 16 * SECOND;
 const MEASURED_US: u64 = 30 * SECOND;
-const ALONE_US: u64 = 46 * SECOND;
-const LENT_US: u64 = 48 * SECOND;
-const ENDS_US: u64 = 56 * SECOND;
+const ORPHANED_US: u64 = 46 * SECOND;
+const ALONE_US: u64 = 60 * SECOND;
+const LENT_US: u64 = 62 * SECOND;
+const ENDS_US: u64 = 70 * SECOND;
 
 enum Event {
     Append { process: usize, incarnation: u64, record: Record },
     Deliver { process: usize, incarnation: u64, offset: i64 },
     CatchUp { process: usize, incarnation: u64 },
-    Assign { process: usize, incarnation: u64, assignment: u64 },
-    Unassign { process: usize, incarnation: u64, assignment: u64 },
+    Exit { process: usize, incarnation: u64 },
     End { process: usize, incarnation: u64, call: Call, is_known_over: bool },
     Wake { process: usize, incarnation: u64 },
     Wall { process: usize, incarnation: u64 },
@@ -35,6 +36,7 @@ enum Event {
     Trouble,
     Restart { process: usize },
     Heal,
+    Orphan,
     Alone,
 }
 
@@ -54,10 +56,10 @@ pub struct World {
     log: Log,
     processes: Vec<Process>,
     next_incarnation: u64,
-    /// Who is to own the partition, and under which assignment.
-    owner: usize,
-    assignment: u64,
+    /// The epoch of the latest claim.
+    epoch: i64,
     healed: bool,
+    orphaned: bool,
     alone: bool,
     judge: Judge,
     /// Nobody calls from the first to the second of these, as the system has told this process.
@@ -80,9 +82,9 @@ impl World {
             log: Log::default(),
             processes: Vec::new(),
             next_incarnation: 1,
-            owner: 0,
-            assignment: 0,
+            epoch: -1,
             healed: false,
+            orphaned: false,
             alone: false,
             judge,
             throttled: Vec::new(),
@@ -95,10 +97,10 @@ impl World {
             world.processes.push(process);
             world.start(place);
         }
-        world.assign();
         world.after(0, Event::Work);
         world.after(SECOND, Event::Trouble);
         world.after(HEALS_US, Event::Heal);
+        world.after(ORPHANED_US, Event::Orphan);
         world.after(ALONE_US, Event::Alone);
         world
     }
@@ -107,16 +109,20 @@ impl World {
         let incarnation = self.next_incarnation;
         self.next_incarnation += 1;
         self.judge.callers += 1;
-        let caller = Caller::new(CallerSettings {
-            system: "erp".to_owned(),
-            id: CallerId::new(&format!("p{place}.{incarnation}")),
-            limits: self.setup.limits.clone(),
-            retry_after_max: Duration::from_secs(3_600),
-        });
+        let (id, limits) = (CallerId::new(&format!("p{place}.{incarnation}")), self.setup.limits.clone());
+        let (system, retry_after_max) = ("erp".to_owned(), Duration::from_secs(3_600));
+        let divides = AllocatorSettings {
+            system: system.clone(),
+            caller: id.clone(),
+            limits: limits.clone(),
+            deadline: DEADLINE,
+        };
+        let allocator = Allocator::new(divides);
+        let caller = Caller::new(CallerSettings { system, id, limits, retry_after_max });
         let mut load = BTreeMap::new();
         for (name, weight, replay) in [("a", 1, false), ("b", 3, false), ("a", 1, true)] {
             let flow = Flow { consumer: name.to_owned(), replay };
-            load.insert(flow, Load { weight, waiting: 0, endless: false, sent: 0 });
+            load.insert(flow, Load { weight, waiting: 0, endless: false, sent: 0, sleeps_us: 0 });
         }
         Process {
             clock: Clock::new(&mut self.dice),
@@ -126,7 +132,7 @@ impl World {
             mute_until_us: 0,
             caller,
             caught_up: false,
-            allocator: None,
+            allocator,
             read_from: 0,
             written_us: 0,
             read_us: 0,
@@ -178,13 +184,7 @@ impl World {
             Event::Append { record, .. } => self.append(record),
             Event::Deliver { process, offset, .. } => self.deliver(process, offset),
             Event::CatchUp { process, .. } => self.catch_up(process),
-            Event::Assign { process, assignment, .. } => self.assigned(process, assignment),
-            Event::Unassign { process, assignment, .. } => {
-                let own = &mut self.processes[process].allocator;
-                if own.as_ref().is_some_and(|(_, _, current)| *current == assignment) {
-                    *own = None;
-                }
-            }
+            Event::Exit { process, .. } => self.processes[process].alive = false,
             Event::End { process, incarnation, call, is_known_over } => {
                 self.end(process, incarnation, call, is_known_over);
             }
@@ -197,21 +197,29 @@ impl World {
             Event::Wall { process, incarnation } => {
                 let unix_ms = self.unix_ms(process);
                 let now = self.processes[process].clock.local(self.now_us);
-                if let Some((allocator, ..)) = &mut self.processes[process].allocator {
-                    allocator.handle(now, AllocatorInput::Wall { unix_ms });
-                }
+                self.processes[process].allocator.handle(now, AllocatorInput::Wall { unix_ms });
                 self.after(5 * SECOND, Event::Wall { process, incarnation });
             }
             Event::Work => self.work(),
             Event::Trouble => self.trouble(),
             Event::Restart { process } => self.restart(process),
             Event::Heal => self.heal(),
+            Event::Orphan => self.orphan(),
             Event::Alone => self.leave_alone(),
         }
     }
 
     fn append(&mut self, record: Record) {
+        let is_claim = record.key == "erp/claim" && record.value.is_some();
+        let epoch = record.key.strip_prefix("erp/grant/").and_then(|rest| rest.split_once('/')?.0.parse::<i64>().ok());
+        self.seen.zombies += u64::from(record.value.is_some() && epoch.is_some_and(|epoch| epoch < self.epoch));
         let offset = self.log.append(record);
+        if is_claim {
+            self.seen.takeovers += u64::from(self.epoch >= 0);
+            self.epoch = offset;
+            let well = (MEASURED_US..ORPHANED_US).contains(&self.now_us) || self.now_us > ORPHANED_US + 6 * SECOND;
+            assert!(!well, "a claim, where one divides\n{}", self.state());
+        }
         for process in 0..self.processes.len() {
             let lag = self.lag();
             let there = &mut self.processes[process];
@@ -238,11 +246,7 @@ impl World {
         let now = there.clock.local(self.now_us);
         if there.caught_up && offset >= there.read_from {
             there.caller.handle(now, CallerInput::Read { offset, record: record.clone() });
-        }
-        if let Some((allocator, from, _)) = &mut there.allocator
-            && offset >= *from
-        {
-            allocator.handle(now, AllocatorInput::Read { offset, record });
+            there.allocator.handle(now, AllocatorInput::Read { offset, record });
         }
         self.turn(process);
     }
@@ -252,36 +256,15 @@ impl World {
         let unix_ms = self.unix_ms(process);
         let there = &mut self.processes[process];
         let now = there.clock.local(self.now_us);
+        there.allocator.handle(now, AllocatorInput::Wall { unix_ms });
         for (offset, record) in records {
-            there.caller.handle(now, CallerInput::Read { offset, record });
+            there.caller.handle(now, CallerInput::Read { offset, record: record.clone() });
+            there.allocator.handle(now, AllocatorInput::Read { offset, record });
         }
         there.caller.handle(now, CallerInput::CaughtUp { unix_ms });
+        there.allocator.handle(now, AllocatorInput::CaughtUp);
         (there.caught_up, there.read_from) = (true, end);
         self.report_load(process);
-        self.turn(process);
-    }
-
-    fn assigned(&mut self, process: usize, assignment: u64) {
-        if assignment != self.assignment {
-            return;
-        }
-        let (records, end) = (self.log.compacted(&mut self.dice), self.log.end());
-        let unix_ms = self.unix_ms(process);
-        let mut allocator = Allocator::new(AllocatorSettings {
-            system: "erp".to_owned(),
-            id: format!("assignment {assignment}"),
-            limits: self.setup.limits.clone(),
-            deadline: DEADLINE,
-        });
-        let there = &mut self.processes[process];
-        let now = there.clock.local(self.now_us);
-        allocator.handle(now, AllocatorInput::Wall { unix_ms });
-        for (offset, record) in records {
-            allocator.handle(now, AllocatorInput::Read { offset, record });
-        }
-        allocator.handle(now, AllocatorInput::CaughtUp);
-        there.allocator = Some((allocator, end, assignment));
-        self.seen.takeovers += 1;
         self.turn(process);
     }
 
@@ -310,8 +293,7 @@ impl World {
         }
         for step in 0.. {
             assert!(step < 10_000, "the allocator always has something to do");
-            let Some((allocator, ..)) = &mut self.processes[process].allocator else { break };
-            match allocator.poll(now) {
+            match self.processes[process].allocator.poll(now) {
                 AllocatorOutput::Write(record) => self.write(process, record),
                 AllocatorOutput::Wait { until } => {
                     assert!(until.is_none_or(|until| until > now), "the allocator wants to be asked at {until:?}");
@@ -339,7 +321,13 @@ impl World {
         while left > 0 {
             let flow = flows.remove(0);
             let there = &mut self.processes[process];
-            let waiting = there.load[&flow].waiting;
+            let Load { waiting, sleeps_us, .. } = there.load[&flow];
+            if waiting > 0 && self.now_us < sleeps_us {
+                wakes.push(there.clock.local(sleeps_us + 1));
+                left -= 1;
+                flows.push(flow);
+                continue;
+            }
             let now = there.clock.local(self.now_us);
             match if waiting > 0 { Some(there.caller.try_take(now, &flow, 0)) } else { None } {
                 Some(Ok(permit)) => {
@@ -347,7 +335,14 @@ impl World {
                     left = flows.len() + 1;
                 }
                 Some(Err(not_yet)) => {
-                    wakes.extend(not_yet.until);
+                    let until = not_yet.until.map_or(self.now_us, |until| there.clock.true_us(until));
+                    if self.setup.tardy && flow.consumer == "a" && !flow.replay {
+                        let late_us = until.max(self.now_us) + self.dice.between(12_000, 40_000);
+                        there.load.get_mut(&flow).unwrap().sleeps_us = late_us;
+                        wakes.push(there.clock.local(late_us + 1));
+                    } else {
+                        wakes.extend(not_yet.until);
+                    }
                     left -= 1;
                 }
                 None => left -= 1,
@@ -369,7 +364,7 @@ impl World {
             there.caller.handle(now, CallerInput::Waiting { flow: flow.clone(), weight, calls });
         }
         let incarnation = there.incarnation;
-        if (MEASURED_US..ALONE_US).contains(&self.now_us) {
+        if (MEASURED_US..ORPHANED_US).contains(&self.now_us) {
             let name = if flow.replay { format!("{} again", flow.consumer) } else { flow.consumer.clone() };
             *self.fair.entry(name).or_default() += 1;
         }
@@ -499,14 +494,16 @@ impl World {
         }
         let process = self.dice.index(self.processes.len());
         match self.dice.between(0, 8) {
-            0 | 1 => self.crash(process),
+            0 => self.crash(process),
+            1 => self.crash(self.divides().unwrap_or(process)),
             2 | 3 if !self.setup.calm => self.pause(process),
             4 | 5 if !self.setup.calm => {
                 // Its lease runs out while it is at work, and so does what the allocator counts of it.
                 self.seen.mutes += 1;
                 self.processes[process].mute_until_us = self.now_us + self.dice.between(SECOND, 6 * SECOND);
             }
-            _ => self.take_over(),
+            6 => self.stop(self.divides().unwrap_or(process)),
+            _ => self.stop(process),
         }
         let wait = self.dice.between(300_000, 4 * SECOND);
         self.after(wait, Event::Trouble);
@@ -520,9 +517,29 @@ impl World {
         self.processes[process].alive = false;
         let wait = self.dice.between(10_000, 5 * SECOND);
         self.after(wait, Event::Restart { process });
-        if self.owner == process && self.dice.chance(700) {
-            self.take_over();
+    }
+
+    /// Who divides, as far as it knows.
+    fn divides(&self) -> Option<usize> {
+        let divides = |there: &Process| there.alive && there.allocator.is_granting(there.clock.local(self.now_us));
+        self.processes.iter().position(divides)
+    }
+
+    /// It ends in order: what it holds is given back, and others divide.
+    fn stop(&mut self, process: usize) {
+        let there = &mut self.processes[process];
+        if !there.alive || !there.caught_up || there.paused_until_us > self.now_us {
+            return;
         }
+        self.seen.stops += 1;
+        let (now, incarnation) = (there.clock.local(self.now_us), there.incarnation);
+        there.caller.handle(now, CallerInput::Stop);
+        there.allocator.handle(now, AllocatorInput::Stop);
+        self.turn(process);
+        let ends = self.dice.between(0, SECOND);
+        self.after(ends, Event::Exit { process, incarnation });
+        let wait = self.dice.between(10_000, 5 * SECOND);
+        self.after(ends + wait, Event::Restart { process });
     }
 
     fn restart(&mut self, process: usize) {
@@ -531,9 +548,6 @@ impl World {
         }
         self.processes[process] = self.process(process);
         self.start(process);
-        if self.owner == process {
-            self.assign();
-        }
         self.make_busy(process);
     }
 
@@ -546,29 +560,6 @@ impl World {
         };
         let paused = &mut self.processes[process].paused_until_us;
         *paused = (*paused).max((self.now_us + pause).min(HEALS_US - 1));
-        if self.owner == process && self.dice.chance(700) {
-            self.take_over();
-        }
-    }
-
-    /// Another owns the partition. The one that did may not know for a while, and go on.
-    fn take_over(&mut self) {
-        let old = self.owner;
-        let (incarnation, assignment) = (self.processes[old].incarnation, self.assignment);
-        let knows = if self.dice.chance(500) { 0 } else { self.dice.between(1, 8 * SECOND) };
-        let knows = knows.min(HEALS_US - self.now_us);
-        self.seen.zombies += u64::from(knows > 0);
-        self.after(knows, Event::Unassign { process: old, incarnation, assignment });
-        self.owner = self.dice.index(self.processes.len());
-        self.assign();
-    }
-
-    fn assign(&mut self) {
-        self.assignment += 1;
-        let (process, assignment) = (self.owner, self.assignment);
-        let incarnation = self.processes[process].incarnation;
-        let wait = self.dice.between(1_000, 400_000);
-        self.after(wait, Event::Assign { process, incarnation, assignment });
     }
 
     /// No more faults, and everybody has more to do than can be done.
@@ -578,10 +569,14 @@ impl World {
             self.restart(process);
             self.make_busy(process);
         }
-        let owns = self.processes[self.owner].allocator.as_ref().is_some_and(|(_, _, a)| *a == self.assignment);
-        if !owns {
-            self.assign();
-        }
+    }
+
+    /// The one that divides is killed, and comes again when it was measured how the others do without.
+    fn orphan(&mut self) {
+        let Some(divides) = self.divides().filter(|_| self.processes.len() > 1) else { return };
+        self.orphaned = true;
+        self.processes[divides].alive = false;
+        self.after(ALONE_US - SECOND - ORPHANED_US, Event::Restart { process: divides });
     }
 
     fn make_busy(&mut self, process: usize) {
@@ -619,11 +614,31 @@ impl World {
             return;
         }
         // At the end each bucket may hold a part of a call, which it did not hold at the beginning.
-        self.check_rate(rate, MEASURED_US, ALONE_US, self.places(rate), "everybody has work");
+        self.check_rate(rate, MEASURED_US, ORPHANED_US, self.places(rate), "everybody has work");
         self.seen.used += 1;
+        if self.orphaned {
+            self.check_orphaned(rate);
+        }
         self.check_rate(rate, LENT_US, ENDS_US, 1, "one alone has work, 2 s after the others");
         self.seen.lent += 1;
         self.check_fair(rate);
+    }
+
+    /// When the one that divides is killed, another does when the lease of that one is over. What it had in flight counts for
+    /// the deadline too.
+    fn check_orphaned(&mut self, rate: f64) {
+        let ended = if self.setup.limits.in_flight.is_some() { DEADLINE } else { Duration::ZERO };
+        let from = ORPHANED_US + 3 * SECOND + u64::try_from(ended.as_micros()).unwrap();
+        self.check_rate(rate, from, ALONE_US - SECOND, self.places(rate), "the one that divided was killed");
+        if rate >= 10.0 && self.setup.limits.in_flight.is_none() && self.all_have_places(rate) {
+            let silent = self.judge.longest_silence_us(ORPHANED_US, ORPHANED_US + 4 * SECOND);
+            assert!(silent < SECOND * 3 / 2, "nobody called for {} s, when who divided was killed", seconds(silent));
+        }
+        self.seen.orphaned += 1;
+    }
+
+    fn all_have_places(&self, rate: f64) -> bool {
+        self.places(rate) == u64::try_from(self.setup.processes).unwrap()
     }
 
     /// How many processes can hold a share at once.
@@ -647,12 +662,16 @@ impl World {
     fn check_fair(&mut self, rate: f64) {
         let count = |name: &str| self.fair.get(name).copied().unwrap_or(0);
         let (a, b, again) = (count("a"), count("b"), count("a again"));
-        if rate >= 10.0 && self.places(rate) == u64::try_from(self.setup.processes).unwrap() {
+        // A bucket of one call is full at once: there it would cost rate to wait for who is late.
+        let waits =
+            !self.setup.tardy || self.setup.limits.burst.is_none_or(|burst| burst as usize >= 2 * self.setup.processes);
+        if rate >= 10.0 && self.all_have_places(rate) && waits {
             #[allow(clippy::cast_precision_loss)]
             let part = a as f64 / (a + b) as f64;
             assert!((0.2..0.3).contains(&part), "a has {a} calls, b {b}, at weights of 1 to 3");
             assert!(again <= (a + b) / 50, "a replay has {again} calls, where live ones have {a} and {b}");
             self.seen.fair += 1;
+            self.seen.tardy += u64::from(self.setup.tardy);
         }
     }
 
@@ -660,11 +679,8 @@ impl World {
         let mut state = format!("{:?} processes {}\n", self.setup.limits, self.setup.processes);
         for process in &self.processes {
             let now = process.clock.local(self.now_us);
-            state += &format!(
-                "{:?} {:?}\n",
-                process.caller.share(),
-                process.allocator.as_ref().map(|a| a.0.is_granting(now))
-            );
+            let divides = process.allocator.is_granting(now);
+            state += &format!("alive {} divides {divides} {:?}\n", process.alive, process.caller.share());
         }
         state
     }
@@ -675,11 +691,10 @@ fn process_of(event: &Event) -> Option<(usize, u64)> {
         Event::Append { process, incarnation, .. }
         | Event::Deliver { process, incarnation, .. }
         | Event::CatchUp { process, incarnation }
-        | Event::Assign { process, incarnation, .. }
-        | Event::Unassign { process, incarnation, .. }
+        | Event::Exit { process, incarnation }
         | Event::End { process, incarnation, .. }
         | Event::Wake { process, incarnation }
         | Event::Wall { process, incarnation } => Some((*process, *incarnation)),
-        Event::Work | Event::Trouble | Event::Restart { .. } | Event::Heal | Event::Alone => None,
+        Event::Work | Event::Trouble | Event::Restart { .. } | Event::Heal | Event::Orphan | Event::Alone => None,
     }
 }

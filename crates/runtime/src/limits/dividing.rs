@@ -1,4 +1,4 @@
-//! What this process divides: an allocator for each limited system in the partitions that the group gave it.
+//! What this process divides, or would: an allocator for each limited system of the partitions that it reads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tieline_bus::System;
 use tieline_delivery::Time;
-use tieline_delivery::limits::{Allocator, AllocatorInput, AllocatorOutput, Record, system_of};
+use tieline_delivery::limits::{Allocator, AllocatorInput, AllocatorOutput, CallerId, Record, system_of};
 
 use super::gate::WAKE_GAP_MIN;
 use super::rising::Rising;
+use super::settings;
 use super::topic::partition_of;
 use super::writer::Writer;
-use super::{Event, settings};
 use crate::telemetry::LimitMetrics;
 
 /// How often the allocators are told what the wall clock shows; at least twice a minute.
@@ -21,11 +21,7 @@ const WALL_EVERY: Duration = Duration::from_secs(10);
 /// The allocators of this process.
 #[derive(Debug)]
 pub(super) struct Dividing {
-    /// All limited systems of the bus.
-    systems: Vec<Arc<System>>,
     allocators: BTreeMap<String, Divided>,
-    /// Where partitions ended when they came, as long as they are not read to there.
-    ends: BTreeMap<i32, i64>,
     rising: Rising,
     writer: Writer,
     metrics: LimitMetrics,
@@ -40,72 +36,43 @@ struct Divided {
 }
 
 impl Dividing {
-    /// Nothing is this process's yet.
-    pub fn new(systems: Vec<Arc<System>>, writer: Writer, metrics: LimitMetrics) -> Self {
-        let (allocators, ends, rising) = (BTreeMap::new(), BTreeMap::new(), Rising::default());
-        Self { systems, allocators, ends, rising, writer, metrics, wall_at: Time::default() }
+    /// Of these limited systems, each with what its caller in this process is called. Nothing is read yet.
+    pub fn new(systems: Vec<(Arc<System>, CallerId)>, writer: Writer, metrics: LimitMetrics) -> Self {
+        let divided = |(system, caller): (Arc<System>, CallerId)| {
+            let allocator = Allocator::new(settings::allocator(&system, &caller));
+            (system.name.clone(), Divided { allocator, wakes_at: None, was_granting: false })
+        };
+        let allocators = systems.into_iter().map(divided).collect();
+        Self { allocators, rising: Rising::default(), writer, metrics, wall_at: Time::default() }
     }
 
-    /// Takes in what the group's client brought; what is for callers is not for us.
-    pub fn take(&mut self, now: Time, event: Event) {
-        match event {
-            Event::Owned { partitions } => {
-                partitions.into_iter().for_each(|(partition, end)| self.begin(now, partition, end));
-            }
-            Event::Disowned { partitions } => self.end(&partitions),
-            Event::ReadOwned { partition, offset, record } => self.read(now, partition, offset, record),
-            Event::CaughtUp { partition } => self.caught_up(now, partition),
-            Event::Read { .. } => {}
-        }
-        self.drive(now);
-    }
-
-    fn begin(&mut self, now: Time, partition: i32, end: Option<i64>) {
-        self.rising.forget(partition);
-        for system in self.systems.iter().filter(|system| partition_of(&system.name) == partition) {
-            let mut allocator = Allocator::new(settings::allocator(system));
-            allocator.handle(Time::default(), AllocatorInput::Wall { unix_ms: crate::now_ms() });
-            let divided = Divided { allocator, wakes_at: None, was_granting: false };
-            self.allocators.insert(system.name.clone(), divided);
-        }
-        // The time that was given above is not that of the clock: it is said again before anything is granted.
-        self.wall_at = Time::default();
-        match end {
-            Some(end) => drop(self.ends.insert(partition, end)),
-            None => self.caught_up(now, partition),
-        }
-    }
-
-    fn caught_up(&mut self, now: Time, partition: i32) {
-        self.ends.remove(&partition);
-        for (_, divided) in self.allocators.iter_mut().filter(|(system, _)| partition_of(system) == partition) {
-            divided.allocator.handle(now, AllocatorInput::CaughtUp);
-            divided.wakes_at = Some(now);
-        }
-    }
-
-    fn end(&mut self, partitions: &[i32]) {
-        self.allocators.retain(|system, _| {
-            let stays = !partitions.contains(&partition_of(system));
-            if !stays {
-                self.metrics.system(system).divides.set(0);
-                tracing::info!(system, "another process divides its limits");
-            }
-            stays
-        });
-    }
-
-    fn read(&mut self, now: Time, partition: i32, offset: i64, record: Record) {
-        if !self.rising.passes(partition, offset) {
+    /// A record came: of what lay in the topic, and of what is written since.
+    pub fn read(&mut self, now: Time, offset: i64, record: Record) {
+        let Some(system) = system_of(&record.key) else { return };
+        if !self.rising.passes(partition_of(system), offset) {
             return;
         }
-        let divided = system_of(&record.key).and_then(|system| self.allocators.get_mut(system));
-        if let Some(divided) = divided {
+        if let Some(divided) = self.allocators.get_mut(system) {
             divided.allocator.handle(now, AllocatorInput::Read { offset, record });
             divided.wakes_at = Some(now);
         }
-        if self.ends.get(&partition).is_some_and(|end| offset + 1 >= *end) {
-            self.caught_up(now, partition);
+    }
+
+    /// A partition is read to where it ended.
+    pub fn caught_up(&mut self, now: Time, partition: i32) {
+        self.tell(now, |system| partition_of(system) == partition, || AllocatorInput::CaughtUp);
+    }
+
+    /// Others are to divide.
+    pub fn stop(&mut self, now: Time) {
+        self.tell(now, |_| true, || AllocatorInput::Stop);
+        self.drive(now);
+    }
+
+    fn tell(&mut self, now: Time, whom: impl Fn(&str) -> bool, what: impl Fn() -> AllocatorInput) {
+        for (_, divided) in self.allocators.iter_mut().filter(|(system, _)| whom(system)) {
+            divided.allocator.handle(now, what());
+            divided.wakes_at = Some(now);
         }
     }
 
@@ -146,6 +113,7 @@ mod tests {
     use std::time::Duration;
 
     use tieline_bus::{Kafka, Limits};
+    use tieline_delivery::limits::{Key, Message};
     use tokio::sync::mpsc;
 
     use super::*;
@@ -165,34 +133,57 @@ mod tests {
         let producer = EventProducer::new(&Connection { kafka, embedded: false }).unwrap();
         let metrics = Metrics::new(prometheus::Registry::new()).unwrap().limits();
         let (writer, written) = Writer::new(producer, &limits_topic("test"), metrics.clone());
-        (Dividing::new(vec![Arc::new(limited())], writer, metrics), written)
+        (Dividing::new(vec![(Arc::new(limited()), caller())], writer, metrics), written)
     }
 
-    fn record(offset: i64) -> Event {
-        let key = format!("{}/nothing", limited().name);
-        let partition = partition_of(&limited().name);
-        Event::ReadOwned { partition, offset, record: Record { key, value: None } }
+    fn caller() -> CallerId {
+        CallerId::new("one")
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time(Duration::from_secs(seconds))
+    }
+
+    fn ask(seq: u64) -> Record {
+        let wants = r#"[{"consumer":"a","weight":1,"rate_micros":1000000}]"#;
+        let value =
+            format!(r#"{{"v":1,"seq":{seq},"read_to":-1,"holds":true,"in_flight":0,"waiting":1,"wants":{wants}}}"#);
+        Record { key: format!("{}/ask/{}", limited().name, caller()), value: Some(value.into_bytes()) }
     }
 
     #[tokio::test]
-    async fn it_claims_when_it_has_read_to_where_the_partition_ended_though_more_comes_all_the_time() {
+    async fn it_claims_when_somebody_asks_and_nobody_divides_once_it_has_read_to_the_end() {
         let (mut dividing, mut written) = dividing();
-        let partition = partition_of(&limited().name);
-        let now = Time(Duration::from_secs(1));
-        dividing.take(now, Event::Owned { partitions: vec![(partition, Some(3))] });
-        for offset in [0, 1] {
-            dividing.take(now, record(offset));
-        }
-        assert!(written.try_recv().is_err(), "two of three are read");
-        dividing.take(now, record(2));
+        dividing.read(at(1), 0, ask(1));
+        dividing.drive(at(1));
+        assert!(written.try_recv().is_err(), "that one may have been answered long ago");
+        dividing.caught_up(at(1), partition_of(&limited().name));
+        dividing.drive(at(1));
+        assert!(written.try_recv().is_err(), "nobody asks");
+        dividing.read(at(2), 1, ask(2));
+        dividing.drive(at(2));
         assert!(written.try_recv().is_ok(), "it claims");
     }
 
     #[tokio::test]
-    async fn it_claims_an_empty_partition_at_once() {
+    async fn a_record_that_comes_twice_is_read_once() {
         let (mut dividing, mut written) = dividing();
-        let partition = partition_of(&limited().name);
-        dividing.take(Time::default(), Event::Owned { partitions: vec![(partition, None)] });
-        assert!(written.try_recv().is_ok());
+        dividing.caught_up(at(1), partition_of(&limited().name));
+        let gone = Message::Gone(Key::Claim).encode(&limited().name);
+        dividing.read(at(1), 5, gone);
+        dividing.read(at(1), 4, ask(1));
+        dividing.drive(at(1));
+        assert!(written.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn it_says_so_when_it_divides_no_more() {
+        let (mut dividing, mut written) = dividing();
+        dividing.caught_up(at(1), partition_of(&limited().name));
+        dividing.read(at(2), 1, ask(1));
+        dividing.drive(at(2));
+        assert!(written.try_recv().is_ok(), "it claims");
+        dividing.stop(at(3));
+        assert!(written.try_recv().is_ok(), "it gives that up");
     }
 }

@@ -19,8 +19,8 @@ const POLL: Duration = Duration::from_millis(200);
 /// not, and keeps the settings of all clients.
 const FETCH_WAIT_MS: &str = "500";
 
-/// What a client that reads the topic is told.
-pub(super) fn settings(connection: &Connection, group: &str) -> Result<ClientConfig, ConnectError> {
+/// What the client is told.
+fn settings(connection: &Connection, group: &str) -> Result<ClientConfig, ConnectError> {
     let mut config = consumer_settings(connection, group)?;
     // What is deleted of the topic was read, or is of no use: who falls behind goes on with what is there.
     config.set("auto.offset.reset", "earliest");

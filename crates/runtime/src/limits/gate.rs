@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use tieline_bus::System;
 use tieline_delivery::Time;
-use tieline_delivery::limits::{Advertised, Caller, CallerInput, CallerOutput, Flow, NotYet, Permit, Record, Why};
+use tieline_delivery::limits::{
+    Advertised, Caller, CallerId, CallerInput, CallerOutput, Flow, NotYet, Permit, Record, Why,
+};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -27,6 +29,8 @@ pub(super) const WAKE_GAP_MIN: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct Gate {
     system: String,
+    /// What its caller is called.
+    id: CallerId,
     /// Whether each call needs a permit. Where it does not, only a time that the system named keeps calls back.
     is_limited: bool,
     /// Where an answer says what the call cost.
@@ -85,6 +89,7 @@ impl Gate {
         let settings = settings::caller(system);
         Self {
             system: system.name.clone(),
+            id: settings.id.clone(),
             is_limited: !settings.limits.is_unlimited(),
             cost_at: system.limits.cost.as_ref().map(|cost| cost.at.clone()),
             weights: system.limits.weights.clone(),
@@ -108,6 +113,11 @@ impl Gate {
     #[must_use]
     pub fn system(&self) -> &str {
         &self.system
+    }
+
+    /// What its caller is called in the topic.
+    pub(super) fn id(&self) -> &CallerId {
+        &self.id
     }
 
     /// Whether each of its calls needs a permit.

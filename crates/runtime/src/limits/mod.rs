@@ -8,7 +8,7 @@
 //!        BUS.tieline.limits (topic.rs), followed by each process (follow.rs)
 //!                  │    ▲
 //!                  ▼    │
-//!             Dividing (dividing.rs), in the process that the group gave the partition (group.rs)
+//!             Dividing (dividing.rs), in each process; by the topic itself, one of them divides and the others stand by
 //! ```
 //!
 //! All of it that has a clock or does something by itself runs in one task (`drive`). Where it fails (Kafka is away, a record
@@ -18,7 +18,6 @@ mod clock;
 mod dividing;
 mod follow;
 mod gate;
-mod group;
 mod rising;
 mod settings;
 mod ticket;
@@ -35,12 +34,11 @@ use futures_util::stream::FuturesUnordered;
 use rdkafka::producer::DeliveryFuture;
 use tieline_bus::System;
 use tieline_delivery::limits::{Record, system_of};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use clock::Clock;
 use dividing::Dividing;
 use follow::Follower;
-use group::Group;
 use writer::Writer;
 
 use crate::kafka::{ConnectError, Connection, EventProducer, ReadError, TopicReader, judge_publish};
@@ -85,16 +83,14 @@ pub enum LimitsError {
 /// What the clients' threads bring.
 #[derive(Debug)]
 enum Event {
-    /// A record came to the client that reads for the callers.
-    Read { offset: i64, record: Record },
-    /// The group gave us these partitions; each with the offset behind its last record, where it has one.
-    Owned { partitions: Vec<(i32, Option<i64>)> },
-    /// They are ours no more.
-    Disowned { partitions: Vec<i32> },
-    /// A record of such a partition came.
-    ReadOwned { partition: i32, offset: i64, record: Record },
-    /// Such a partition is read to its end.
+    /// A record that lay in a partition when we began, for those who divide: the gates have it already.
+    Old { offset: i64, record: Record },
+    /// All of these of a partition have come.
     CaughtUp { partition: i32 },
+    /// A record that was written since.
+    Read { offset: i64, record: Record },
+    /// The process ends: others are to divide. Told when what is written for that is under way.
+    Stop { told: oneshot::Sender<()> },
 }
 
 /// The limits of a bus's systems, shared by all consumers of this process. Clones are the same.
@@ -124,7 +120,6 @@ struct Opened {
     events: Option<mpsc::Sender<Event>>,
     follower: Option<Follower>,
     followed: BTreeSet<i32>,
-    group: Option<Group>,
 }
 
 impl Limits {
@@ -180,7 +175,7 @@ impl Limits {
         }
         if !new.is_empty() {
             let (reading, partitions) = (Arc::clone(shared), new.clone());
-            let read = tokio::task::spawn_blocking(move || reading.read(&partitions)).await;
+            let read = tokio::task::spawn_blocking(move || reading.read(&partitions, &events)).await;
             let ends = read.map_err(|_| LimitsError::NoThread)??;
             for (partition, end) in ends {
                 if let Some(follower) = &opened.follower {
@@ -189,19 +184,19 @@ impl Limits {
                 opened.followed.insert(partition);
             }
         }
-        let limited = systems.iter().any(|system| self.gate(system).is_some_and(|gate| gate.is_limited()));
-        if limited && opened.group.is_none() {
-            opened.group = Some(Group::join(&shared.connection, &shared.topic, &shared.topic, events)?);
-        }
         Ok(())
     }
 
     /// Gives back what is held, and leaves it to others to divide. What is written for that is under way when this returns.
     pub async fn stop(&self) {
         self.shared.gates.values().for_each(|gate| gate.stop());
-        if let Some(group) = self.shared.opened.lock().await.group.take() {
-            // Leaving blocks; a process that is ended before it is over has its session time out.
-            let _ = tokio::task::spawn_blocking(move || group.leave()).await;
+        let events = self.shared.opened.lock().await.events.clone();
+        if let Some(events) = events {
+            let (told, is_told) = oneshot::channel();
+            // Where the task is gone, nothing is divided.
+            if events.send(Event::Stop { told }).await.is_ok() {
+                let _ = is_told.await;
+            }
         }
     }
 }
@@ -222,8 +217,8 @@ impl Opened {
 }
 
 impl Shared {
-    /// Reads these partitions to their ends, for the gates of the systems in them: where each ended.
-    fn read(&self, partitions: &[i32]) -> Result<Vec<(i32, i64)>, LimitsError> {
+    /// Reads these partitions to their ends, for the gates of the systems in them and for those who divide: where each ended.
+    fn read(&self, partitions: &[i32], events: &mpsc::Sender<Event>) -> Result<Vec<(i32, i64)>, LimitsError> {
         let mut reader = TopicReader::new(&self.connection, &self.topic)?;
         let is = reader.partitions(&self.topic)?.len();
         if is != LIMITS_PARTITIONS as usize {
@@ -235,10 +230,14 @@ impl Shared {
             reader.read(&self.topic, &[span], |record| {
                 let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
                 if let Some(key) = key {
-                    self.hand_out(record.offset, Record { key: key.to_owned(), value: record.value });
+                    let (offset, record) = (record.offset, Record { key: key.to_owned(), value: record.value });
+                    self.hand_out(offset, record.clone());
+                    // Who takes no more is ending, and divides nothing.
+                    let _ = events.blocking_send(Event::Old { offset, record });
                 }
                 ControlFlow::Continue(())
             })?;
+            let _ = events.blocking_send(Event::CaughtUp { partition });
             for gate in self.gates.values().filter(|gate| partition_of(gate.system()) == partition) {
                 gate.caught_up();
             }
@@ -261,9 +260,11 @@ async fn drive(
     mut events: mpsc::Receiver<Event>,
     mut ends: mpsc::UnboundedReceiver<DeliveryFuture>,
 ) {
-    let is_limited = |system: &str| shared.gates.get(system).is_some_and(|gate| gate.is_limited());
-    let limited = shared.systems.values().filter(|system| is_limited(&system.name));
-    let mut dividing = Dividing::new(limited.cloned().collect(), shared.writer.clone(), shared.metrics.clone());
+    let limited = shared.systems.values().filter_map(|system| {
+        let gate = shared.gates.get(&system.name).filter(|gate| gate.is_limited())?;
+        Some((Arc::clone(system), gate.id().clone()))
+    });
+    let mut dividing = Dividing::new(limited.collect(), shared.writer.clone(), shared.metrics.clone());
     let mut under_way = FuturesUnordered::new();
     let mut observe = tokio::time::interval(OBSERVE_EVERY);
     loop {
@@ -276,8 +277,16 @@ async fn drive(
         };
         tokio::select! {
             Some(event) = events.recv() => match event {
-                Event::Read { offset, record } => shared.hand_out(offset, record),
-                owned => dividing.take(shared.clock.now(), owned),
+                Event::Old { offset, record } => dividing.read(shared.clock.now(), offset, record),
+                Event::CaughtUp { partition } => dividing.caught_up(shared.clock.now(), partition),
+                Event::Read { offset, record } => {
+                    dividing.read(shared.clock.now(), offset, record.clone());
+                    shared.hand_out(offset, record);
+                }
+                Event::Stop { told } => {
+                    dividing.stop(shared.clock.now());
+                    let _ = told.send(());
+                }
             },
             Some(delivery) = ends.recv() => under_way.push(delivery),
             Some(ended) = under_way.next() => told(&shared, ended),

@@ -18,11 +18,6 @@ impl Rising {
         *last = (*last).max(offset);
         passes
     }
-
-    /// Begins anew with a partition.
-    pub fn forget(&mut self, partition: i32) {
-        self.0.remove(&partition);
-    }
 }
 
 /// A record with its place; nothing of one that has no text for a key, since none of ours is so.
@@ -37,12 +32,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_read_is_not_read_again_unless_the_partition_is_begun_anew() {
+    fn what_was_read_is_not_read_again() {
         let mut rising = Rising::default();
         let passed: Vec<i64> = [0, 3, 1, 3, 4].into_iter().filter(|offset| rising.passes(0, *offset)).collect();
         assert_eq!(passed, [0, 3, 4]);
         assert!(rising.passes(1, 0));
-        rising.forget(0);
-        assert!(rising.passes(0, 0));
     }
 }

@@ -33,11 +33,11 @@ pub(super) fn caller(system: &System) -> CallerSettings {
     }
 }
 
-/// Who divides the system's limits for as long as a partition is ours.
-pub(super) fn allocator(system: &System) -> AllocatorSettings {
+/// Who divides the system's limits, or stands by, beside this caller.
+pub(super) fn allocator(system: &System, caller: &CallerId) -> AllocatorSettings {
     AllocatorSettings {
         system: system.name.clone(),
-        id: uuid::Uuid::new_v4().to_string(),
+        caller: caller.clone(),
         limits: limits(system),
         deadline: system.deadline,
     }
