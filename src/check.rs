@@ -21,7 +21,7 @@ pub struct Options {
     /// Take a missing secret for a problem, as a service would.
     #[arg(long)]
     secrets: bool,
-    /// Take warnings for problems. Notes are none: they say what a definition asks for and this version does not do yet.
+    /// Take warnings for problems. Notes are none: they say what may be as it should be, and is good to know.
     #[arg(long)]
     strict: bool,
 }

@@ -128,6 +128,11 @@ impl<'a> DefinitionFile<'a> {
         self.report(diagnostic(Severity::Warning, code, span, message.into(), help.into()));
     }
 
+    /// Reports what somebody should know, and may be as it should be.
+    pub fn note(&self, code: &'static str, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        self.report(diagnostic(Severity::Note, code, span, message.into(), help.into()));
+    }
+
     pub fn mark_unfilled(&self, leaf: Span) {
         self.unfilled.borrow_mut().push(leaf);
     }

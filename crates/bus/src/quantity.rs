@@ -16,6 +16,15 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     number.checked_mul(ms).map(Duration::from_millis)
 }
 
+/// As it could have been written, in the largest unit up to hours that says it whole.
+pub(crate) fn text(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let whole = units.into_iter().find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit));
+    let (unit, name) = whole.unwrap_or((1, "ms"));
+    format!("{}{name}", ms / unit)
+}
+
 /// Reads `512B`, `64KiB` or `1MiB`.
 pub(crate) fn bytes(text: &str) -> Option<usize> {
     let (number, unit) = split(text)?;
@@ -42,6 +51,9 @@ mod tests {
     fn durations_are_a_number_and_a_unit() {
         let ms = |text| duration(text).map(|d| d.as_millis());
         let good = ["500ms", "30s", "10m", "72h", "7d", "0s"].map(ms);
+        for text in ["500ms", "90s", "10m", "72h", "0ms"] {
+            assert_eq!(super::text(duration(text).unwrap()), text);
+        }
         assert_eq!(good, [500, 30_000, 600_000, 259_200_000, 604_800_000, 0].map(Some));
         for bad in
             ["", "30", "s", "-1s", "1.5s", "30 s", "30S", "1h30m", "99999999999999999999s", "999999999999999999d"]

@@ -126,7 +126,7 @@ fn a_parameter_that_owns_its_residual_is_checked_on_each_event() {
 
 #[test]
 fn a_profile_says_how_a_system_makes_one_effect_of_several_attempts() {
-    const KEY: &str = "idempotency: { header: Idempotency-Key, remembers: 24h }";
+    const KEY: &str = "idempotency: { header: Idempotency-Key, remembers: 72h }";
     let profile = |text: &str| {
         let loaded = Copy::new(&[Replace("systems/erp/system.yaml", KEY, text)]).load();
         let bus = loaded.bus.unwrap_or_else(|| panic!("{text}: {:?}", loaded.problems));

@@ -209,7 +209,7 @@ fn batches() {
       responses: { \"200\": { description: it, content: { application/json: { schema: { type: object, properties: {} } } } } }
   /projects:\n";
     let found = Replace(ERP_CONTRACT, "  /projects:\n", find);
-    let asks = Replace(ERP, "idempotency: { header: Idempotency-Key, remembers: 24h }", look_up);
+    let asks = Replace(ERP, "idempotency: { header: Idempotency-Key, remembers: 72h }", look_up);
     check("batch-look-up", &[BATCH_CONTRACT, BATCH, found, asks]);
 }
 
@@ -315,8 +315,9 @@ fn what_refers_to_what() {
     check("unexpected-body", &[Replace(CONSUMER, "operation: createProject", "operation: ping")]);
     check(
         "at-least-once",
-        &[Replace(ERP, "idempotency: { header: Idempotency-Key, remembers: 24h }", "idempotency: none")],
+        &[Replace(ERP, "idempotency: { header: Idempotency-Key, remembers: 72h }", "idempotency: none")],
     );
+    check("forgotten-key", &[Replace(ERP, "remembers: 72h", "remembers: 24h")]);
     check("park-schedule", &[Replace(CONSUMER, "give_up_after: 72h", "park_schedule: []")]);
     check("patience", &[Replace(CONSUMER, "give_up_after: 72h", "give_up_after: 10s")]);
     check("order-none", &[Replace(CONSUMER, "order: key", "order: none, on_dead_letter: hold")]);
@@ -529,7 +530,7 @@ fn with_question(item: &str) -> String {
 
 #[test]
 fn one_effect() {
-    const KEY: &str = "idempotency: { header: Idempotency-Key, remembers: 24h }";
+    const KEY: &str = "idempotency: { header: Idempotency-Key, remembers: 72h }";
     let (good, poor) = (with_question("id"), with_question("number"));
     let found = |from: &'static str, to: &'static str| FOUND.replace(from, to);
 
@@ -550,9 +551,9 @@ fn one_effect() {
     check("effect-nothing-said", &[Replace(ERP, KEY, "idempotency: {}")]);
     check(
         "effect-key-without-header",
-        &[Replace(ERP, "{ header: Idempotency-Key, remembers: 24h }", "{ upsert: {}, remembers: 24h }")],
+        &[Replace(ERP, "{ header: Idempotency-Key, remembers: 72h }", "{ upsert: {}, remembers: 24h }")],
     );
-    check("effect-both", &[Replace(ERP, "remembers: 24h }", "upsert: { if_match: true } }")]);
+    check("effect-both", &[Replace(ERP, "remembers: 72h }", "upsert: { if_match: true } }")]);
     check("effect-no-version", &[Replace(ERP, KEY, "idempotency: { upsert: { if_match: true } }")]);
     let conflict = |what: &'static str| format!("idempotency: {{ header: Idempotency-Key, conflict: {what} }}");
     check("conflict-word", &[Replace(ERP, KEY, &conflict("{ 409: in_progres }"))]);

@@ -15,7 +15,7 @@ use super::{Batch, Call, Consumer, Emit, FollowUp, LookUp};
 use crate::asked::Asked;
 use crate::folder::DefinitionFile;
 use crate::tieline_yaml::LANGUAGE;
-use crate::{Event, Means, certain};
+use crate::{Event, Means, certain, quantity};
 
 impl Declared<'_> {
     /// Compiles it, where the event is known; the rest is checked as far as it can be.
@@ -65,9 +65,33 @@ impl Declared<'_> {
             fingerprint,
         };
         if sound {
+            self.note_forgotten_key(&consumer.call);
             self.examine(&consumer);
         }
         Some(consumer)
+    }
+
+    /// A system that forgets a key before its record is given up: from then on an attempt whose answer was lost cannot be
+    /// repeated, and is not.
+    fn note_forgotten_key(&self, call: &Call) {
+        let (name, operation, give_up_after) = (&call.system.name, &call.operation.id, self.deliver.give_up_after);
+        let profile = &call.system.idempotency;
+        let Some(key) = profile.header().filter(|key| key.remembers < give_up_after) else { return };
+        let target = self.call.as_ref().and_then(|call| call.target.as_ref());
+        let Some(target) = target.filter(|_| call.batch.is_none() && !profile.look_ups.contains_key(operation)) else {
+            return;
+        };
+        let (remembers, give_up_after) = (quantity::text(key.remembers), quantity::text(give_up_after));
+        let message = format!(
+            "a call of {} whose answer was lost is a dead letter after {remembers}, not `give_up_after: {give_up_after}`: \
+             {name} forgets its key then, and a second call might be a second effect",
+            target.asked().label()
+        );
+        let help = format!(
+            "if it remembers for longer, or can be asked for what was done, say so in systems/{name}/system.yaml: \
+             `remembers: {give_up_after}`, or `look_up: {{ {operation}: … }}`"
+        );
+        self.file.note("bus/forgotten-key", target.at, message, help);
     }
 
     /// A batch is of records that are in flight together.
