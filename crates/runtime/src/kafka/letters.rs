@@ -82,25 +82,18 @@ impl LetterTopic {
         let wanted: BTreeMap<i64, i64> = places.iter().map(|(origin, place)| (*place, *origin)).collect();
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let reader = self.connected(&mut reader)?;
-        let (mut letters, mut failed) = (BTreeMap::new(), None);
+        let mut letters = BTreeMap::new();
         let span = Span { partition, from: *from, to: last + 1 };
-        reader.read(&self.name, &[span], |record| {
-            let (Some(origin), Some(value)) = (wanted.get(&record.offset), record.value) else {
-                return ControlFlow::Continue(());
-            };
-            match DeadLetter::decode(&value) {
-                Ok(letter) => {
-                    letters.insert(*origin, letter);
-                    ControlFlow::Continue(())
-                }
-                Err(cause) => {
-                    let origin = Origin { topic: self.name.clone(), partition, offset: record.offset };
-                    failed = Some(LetterError::Unreadable { origin, cause });
-                    ControlFlow::Break(())
-                }
-            }
+        reader.read_all::<LetterError>(&self.name, &[span], |record| {
+            let (Some(origin), Some(value)) = (wanted.get(&record.offset), record.value) else { return Ok(()) };
+            let letter = DeadLetter::decode(&value).map_err(|cause| {
+                let origin = Origin { topic: self.name.clone(), partition, offset: record.offset };
+                LetterError::Unreadable { origin, cause }
+            })?;
+            letters.insert(*origin, letter);
+            Ok(())
         })?;
-        failed.map_or(Ok(letters), Err)
+        Ok(letters)
     }
 
     fn connected<'r>(&self, reader: &'r mut Option<TopicReader>) -> Result<&'r mut TopicReader, ConnectError> {

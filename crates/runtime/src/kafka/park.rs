@@ -2,7 +2,6 @@
 //! back when its time has come.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -81,22 +80,13 @@ impl ParkTopic {
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let spans = partitions.iter().map(|p| reader.span(&self.name, *p)).collect::<Result<Vec<_>, _>>()?;
         let mut latest: BTreeMap<i32, Latest> = partitions.iter().map(|p| (*p, Latest::default())).collect();
-        let mut failed = None;
-        reader.read(&self.name, &spans, |record| {
+        reader.read_all(&self.name, &spans, |record| {
             let partition = latest.entry(record.partition).or_default();
             let (key, value) = (record.key.as_deref().unwrap_or_default(), record.value.as_deref());
-            match partition.take(key, value, record.offset) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(cause) => {
-                    failed = Some(self.unreadable(record.partition, record.offset, cause));
-                    ControlFlow::Break(())
-                }
-            }
+            let taken = partition.take(key, value, record.offset);
+            taken.map_err(|cause| self.unreadable(record.partition, record.offset, cause))
         })?;
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(latest.into_iter().map(|(partition, latest)| (partition, latest.parked(now_ms))).collect()),
-        }
+        Ok(latest.into_iter().map(|(partition, latest)| (partition, latest.parked(now_ms))).collect())
     }
 
     /// Reads one parked record back.

@@ -233,6 +233,27 @@ impl TopicReader {
         result.and(left)
     }
 
+    /// Reads these stretches as [`Self::read`] does, to their ends or until `take` fails.
+    ///
+    /// # Errors
+    /// What `take` says, or as [`Self::read`].
+    pub fn read_all<E: From<ReadError>>(
+        &mut self,
+        topic: &str,
+        spans: &[Span],
+        mut take: impl FnMut(Record) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut failed = None;
+        self.read(topic, spans, |record| match take(record) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+
     /// One record; none where it was deleted, or is no record but a mark of Kafka's own.
     ///
     /// # Errors

@@ -1,7 +1,6 @@
 //! The dead letters of a consumer, as they stand now, chosen by what people know of them.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use serde::Serialize;
 
@@ -73,18 +72,8 @@ pub fn letters(
     payload: &mut Payload,
 ) -> Result<Letters, OperateError> {
     let mut index = Index { filter, payload, found: BTreeMap::new() };
-    let mut failed = None;
     let spans = reader.spans(topic)?;
-    reader.read(topic, &spans, |record| match index.take(&record) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
-            failed = Some(error);
-            ControlFlow::Break(())
-        }
-    })?;
-    if let Some(error) = failed {
-        return Err(error);
-    }
+    reader.read_all(topic, &spans, |record| index.take(&record))?;
     let unjudged = index.found.values().filter(|found| matches!(found, Found::Unjudged)).count();
     let letters = index.found.into_values().filter_map(|found| match found {
         Found::Matches(letter) => Some(letter),

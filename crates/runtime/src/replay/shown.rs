@@ -126,23 +126,18 @@ impl Shown {
         let newest = newest.unwrap_or_default();
         let mut shown = Self { range, was: vec![0; offsets.div_ceil(4)], ended: BTreeMap::new(), newest };
         let span = reader.span(ledger, range.partition)?;
-        let mut failed = None;
-        reader.read(ledger, &[span], |record| {
-            let taken = match record.value.as_deref().map(LedgerRecord::decode) {
-                Some(Ok(written)) if written.topic == topic => {
-                    written.entries.iter().for_each(|entry| shown.take(entry, order, keys));
-                    if shown.newest.is_full() { Err(ShownError::TooManyKeys) } else { Ok(()) }
-                }
-                Some(Ok(_)) | None => Ok(()),
-                Some(Err(cause)) => {
-                    let place = format!("{ledger}-{} at {}", record.partition, record.offset);
-                    Err(ShownError::Unreadable { place, cause })
-                }
-            };
-            failed = taken.err();
-            if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        reader.read_all(ledger, &[span], |record| match record.value.as_deref().map(LedgerRecord::decode) {
+            Some(Ok(written)) if written.topic == topic => {
+                written.entries.iter().for_each(|entry| shown.take(entry, order, keys));
+                if shown.newest.is_full() { Err(ShownError::TooManyKeys) } else { Ok(()) }
+            }
+            Some(Ok(_)) | None => Ok(()),
+            Some(Err(cause)) => {
+                let place = format!("{ledger}-{} at {}", record.partition, record.offset);
+                Err(ShownError::Unreadable { place, cause })
+            }
         })?;
-        failed.map_or(Ok(shown), Err)
+        Ok(shown)
     }
 
     /// Takes the next entry. The last one of a record is what has become of it.
