@@ -89,23 +89,7 @@ pub enum Input<R> {
     /// Somebody wants this old record of the topic delivered again: behind all that is under way of its key, and only if
     /// none of it is newer and had its effect. To be said while [`crate::Machine::replay_room`] has room, in the order of offsets.
     /// Of no effect where [`crate::Machine::takes_replay`] says no.
-    Replay {
-        /// Which one, under the assignment of now.
-        id: RecordId,
-        /// Its key.
-        key: Option<Key>,
-        /// Its size.
-        bytes: usize,
-        /// The record.
-        record: R,
-        /// Whether an earlier owner may have sent it in this replay.
-        maybe_applied: bool,
-        /// The newest record of its key that, as is durably known, had its effect, or may have had. What has come about
-        /// since the last commit is known here.
-        newest: Option<i64>,
-        /// It is sent even so.
-        overtakes: bool,
-    },
+    Replay(Replayed<R>),
     /// Something of the shell's own is to become durable with the next commit of this partition: how far a replay is. Of no
     /// effect under an assignment that is over.
     WriteBeside {
@@ -193,6 +177,26 @@ pub enum Input<R> {
     },
     /// Time has passed.
     Tick,
+}
+
+/// An old record that is to be delivered again.
+#[derive(Debug, Clone)]
+pub struct Replayed<R> {
+    /// Which one, under the assignment of now.
+    pub id: RecordId,
+    /// Its key.
+    pub key: Option<Key>,
+    /// Its size.
+    pub bytes: usize,
+    /// The record.
+    pub record: R,
+    /// Whether an earlier owner may have sent it in this replay.
+    pub maybe_applied: bool,
+    /// The newest record of its key that, as is durably known, had its effect, or may have had. What has come about since the
+    /// last commit is known to the machine.
+    pub newest: Option<i64>,
+    /// It is sent even so.
+    pub overtakes: bool,
 }
 
 /// What came of preparing a record.

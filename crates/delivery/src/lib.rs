@@ -36,7 +36,7 @@ mod view;
 mod window;
 
 pub use class::{ByClass, Class};
-pub use input::{Input, OnDeadLetter, Order, Prepared, Settings};
+pub use input::{Input, OnDeadLetter, Order, Prepared, Replayed, Settings};
 pub use machine::Machine;
 pub use metadata::{METADATA_BYTES_MAX, Mapped, Metadata, MetadataError};
 pub use output::{Came, Commit, CommitOffset, Discarded, Effect, Final, Outcome, Output, PauseReason};

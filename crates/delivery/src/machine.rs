@@ -10,7 +10,7 @@ use crate::partition::Assigned;
 use crate::retry::Backoff;
 use crate::turns::Turns;
 use crate::window::Window;
-use crate::{ByClass, Class, Input, Key, Output, ParkedState, Partition, RecordId, Settings, Time};
+use crate::{ByClass, Class, Input, Key, Output, ParkedState, Partition, RecordId, Replayed, Settings, Time};
 
 /// One consumer in one process: all partitions that it owns, and all records under way.
 ///
@@ -205,9 +205,7 @@ impl<R: Clone> Machine<R> {
                 let state = ParkedState { attempts_total, maybe_applied, ..ParkedState::default() };
                 self.redrive(id, key, bytes, record, state, attempts);
             }
-            Input::Replay { id, key, bytes, record, maybe_applied, newest, overtakes } => {
-                self.replay(id, key, bytes, record, maybe_applied, newest, overtakes);
-            }
+            Input::Replay(replayed) => self.replay(replayed),
             Input::WriteBeside { partition, epoch } => self.write_beside(partition, epoch),
             Input::PauseAll { by } => self.pause_all(Some(by)),
             Input::ResumeAll => self.pause_all(None),
@@ -295,7 +293,7 @@ fn record_of<R>(input: &Input<R>) -> Option<RecordId> {
         | Input::Recalled { id, .. }
         | Input::RecallFailed { id }
         | Input::Redrive { id, .. }
-        | Input::Replay { id, .. }
+        | Input::Replay(Replayed { id, .. })
         | Input::Bury { id }
         | Input::Discard { id, .. }
         | Input::Prepared { id, .. }

@@ -15,7 +15,7 @@ use crate::lane::LaneId;
 use crate::machine::Machine;
 use crate::park::ParkLane;
 use crate::partition::Assigned;
-use crate::{Came, Class, Effect, Epoch, Final, Key, Order, Outcome, Partition, RecordId};
+use crate::{Came, Class, Effect, Epoch, Final, Key, Order, Outcome, Partition, RecordId, Replayed};
 
 /// Of the calls that may be under way, the part that replayed records may take: live work finds the rest free.
 const REPLAYED_PART: usize = 4;
@@ -54,17 +54,8 @@ impl<R: Clone> Machine<R> {
     }
 
     /// An old record is to be delivered again.
-    #[expect(clippy::too_many_arguments, reason = "the fields of its input")]
-    pub(crate) fn replay(
-        &mut self,
-        id: RecordId,
-        key: Option<Key>,
-        bytes: usize,
-        record: R,
-        maybe_applied: bool,
-        newest: Option<i64>,
-        overtakes: bool,
-    ) {
+    pub(crate) fn replay(&mut self, replayed: Replayed<R>) {
+        let Replayed { id, key, bytes, record, maybe_applied, newest, overtakes } = replayed;
         let (order, fingerprint) = (self.settings.order, self.settings.fingerprint);
         let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
         if !assigned.takes_replay(order, id.offset, key.as_ref()) {

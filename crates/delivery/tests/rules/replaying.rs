@@ -1,6 +1,6 @@
 //! What is delivered again, by order of somebody.
 
-use tieline_delivery::{ByClass, Class, Input, OnDeadLetter, Order, Outcome, Partition, Prepared};
+use tieline_delivery::{ByClass, Class, Input, OnDeadLetter, Order, Outcome, Partition, Prepared, Replayed};
 
 use crate::bench::{Bench, reason, secs, status};
 
@@ -19,7 +19,7 @@ fn with_old(mut c: Bench, keys: &[&str]) -> Bench {
 
 fn replay(c: &mut Bench, offset: i64, key: &str, newest: Option<i64>, overtakes: bool) {
     let (id, key) = (c.id(0, offset), (!key.is_empty()).then(|| key.as_bytes().into()));
-    c.input(Input::Replay { id, key, bytes: 100, record: offset, maybe_applied: false, newest, overtakes });
+    c.input(Input::Replay(Replayed { id, key, bytes: 100, record: offset, maybe_applied: false, newest, overtakes }));
 }
 
 #[test]

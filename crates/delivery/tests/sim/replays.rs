@@ -4,7 +4,7 @@
 //! what was ordered before the partition came may have been sent.
 
 use tieline_delivery::oracle::{End, Ended};
-use tieline_delivery::{Epoch, Input, Outcome, Partition, RecordId};
+use tieline_delivery::{Epoch, Input, Outcome, Partition, RecordId, Replayed};
 
 use crate::log::Replay;
 use crate::world::{Event, World};
@@ -76,7 +76,10 @@ impl World {
         if taken {
             let newest = self.newest(event);
             let (maybe_applied, overtakes) = (replay.ordered_ms <= since_ms, replay.overtakes);
-            self.input(process, Input::Replay { id, key, bytes: 50, record: event, maybe_applied, newest, overtakes });
+            self.input(
+                process,
+                Input::Replay(Replayed { id, key, bytes: 50, record: event, maybe_applied, newest, overtakes }),
+            );
         }
         if !taken && self.group.owner(partition) == Some(who) {
             self.pass_over(event);

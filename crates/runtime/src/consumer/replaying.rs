@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tieline_delivery::{Commit, Input, Key, Partition, RecordId};
+use tieline_delivery::{Commit, Input, Key, Partition, RecordId, Replayed};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -123,7 +123,7 @@ impl Service {
             return;
         }
         let (bytes, record) = (delivered.record.size(), Arc::new(delivered));
-        self.input(Input::Replay { id: record_id, key, bytes, record, maybe_applied, newest, overtakes });
+        self.input(Input::Replay(Replayed { id: record_id, key, bytes, record, maybe_applied, newest, overtakes }));
     }
 
     /// What a commit says of replays: it is made durable with the ends that it speaks of.
