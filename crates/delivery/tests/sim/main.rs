@@ -1,11 +1,12 @@
 //! The simulator: a seeded world (`world`, drawn by `plan`) of a topic (`log`), a group, processes with their `shell`s, a
-//! `system`, the `state_topics`, an `operator` and `trouble`. `checks` asserts while it runs, and the oracle judges it after
+//! `system` that may be called in `batches`, the `state_topics`, an `operator` and `trouble`. `checks` asserts while it runs, and the oracle judges it after
 //! healing and draining.
 //!
 //! `SEEDS=n FIRST=n` choose the seeds; a failure prints its own, and `TRACE=1` prints what goes in and out of every
 //! machine. docs/reference/simulator-mutations.md tells what it finds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
+mod batches;
 mod checks;
 mod commits;
 mod dice;

@@ -14,6 +14,9 @@ pub const FINISHES_WITHIN_MS: u64 = 40_000;
 /// How long a call may take.
 pub const REQUEST_DEADLINE_MS: u64 = 2_000;
 
+/// How many records a batch has at most, and how long it waits for them.
+const BATCHES: [(usize, u64); 4] = [(2, 10), (5, 5), (8, 20), (100, 30)];
+
 /// How partitions change hands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
@@ -55,6 +58,8 @@ pub struct Plan {
     pub unwritable: Option<i32>,
     /// When a mapping is deployed of which everything is refused.
     pub bad_mapping_ms: Range<u64>,
+    /// How many records go in one call at most, and how long the first waits for others; none if each goes alone.
+    pub batch: Option<(usize, u64)>,
     /// How far a process's wall clock may be off, either way; an hour is 20 s here.
     pub clock_spread_ms: u64,
     /// How far two owners' clocks are taken to be apart at most.
@@ -111,6 +116,7 @@ impl Plan {
             unwritable_ms: if foul && dice.chance(300) { span(dice, 6_000) } else { 0..0 },
             unwritable: [None, Some(0), Some(1)][usize::try_from(seed % 3).unwrap()],
             bad_mapping_ms: if foul && dice.chance(150) { span(dice, 5_000) } else { 0..0 },
+            batch: seed.is_multiple_of(3).then(|| BATCHES[usize::try_from(seed / 3 % 4).unwrap()]),
             clock_spread_ms,
             clock_margin_ms,
         }

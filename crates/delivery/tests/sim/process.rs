@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use tieline_delivery::{CommitId, Machine, PauseReason, Settings, Time};
+use tieline_delivery::{CommitId, Machine, PauseReason, RecordId, Settings, Time};
 
 use crate::world::Message;
 
@@ -23,6 +23,16 @@ pub struct Owned {
     pub end: i64,
     /// The group's number for it.
     pub assignment: u64,
+}
+
+/// A record that waits to be sent with others.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting {
+    pub id: RecordId,
+    pub attempt: u32,
+    pub event: usize,
+    /// Whether its process owned the partition when the machine handed it out.
+    pub by_owner: bool,
 }
 
 /// How an event has failed in this assignment, in milliseconds.
@@ -58,6 +68,9 @@ pub struct Process {
     /// Prepared requests, and calls under way by key.
     pub requests: BTreeSet<usize>,
     pub calling: BTreeSet<(i32, u64)>,
+    /// What waits to be sent with others, and how many batches there were before.
+    pub waiting: Vec<Waiting>,
+    pub batches: u64,
     /// What has worked or was skipped in this assignment, and what of it no durable commit covers yet.
     pub settled: BTreeSet<usize>,
     pub uncovered: BTreeSet<usize>,
@@ -96,6 +109,8 @@ impl Process {
             released: Vec::new(),
             requests: BTreeSet::new(),
             calling: BTreeSet::new(),
+            waiting: Vec::new(),
+            batches: 0,
             settled: BTreeSet::new(),
             uncovered: BTreeSet::new(),
             failed: BTreeMap::new(),
@@ -138,6 +153,7 @@ impl Process {
         self.paused.remove(&partition);
         self.leaving.remove(&partition);
         self.calling.retain(|(other, _)| *other != partition);
+        self.waiting.retain(|waiting| waiting.id.partition.0 != partition);
         for event in events {
             self.settled.remove(event);
             self.uncovered.remove(event);

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tieline_delivery::{Answer, AttemptLog, CommitId, Epoch, Input, Output, Partition, Prepared, Reason, RecordId};
 
+use crate::batches::Whole;
 use crate::plan::{Protocol, REQUEST_DEADLINE_MS, Weather};
-use crate::process::{Failed, Who};
+use crate::process::{Failed, Waiting, Who};
 use crate::system::{Health, Reply};
 use crate::world::{Call, Event, Message, World};
 
@@ -150,23 +151,56 @@ impl World {
     }
 
     fn send(&mut self, process: usize, id: RecordId, attempt: u32, event: usize) {
-        let who = self.processes[process].who;
-        let slow = self.dice.chance(50);
-        let wait = self.dice.between(1, if slow { REQUEST_DEADLINE_MS } else { 40 });
-        let by_owner = self.group.owner(id.partition.0) == Some(who);
-        let call = Call { who, id, attempt, event, sent_ms: self.now_ms, by_owner };
-        self.on_the_way.push(call);
-        self.after(wait, Event::Arrive(call));
+        let by_owner = self.group.owner(id.partition.0) == Some(self.processes[process].who);
+        let waiting = Waiting { id, attempt, event, by_owner };
+        match self.plan.batch {
+            None => self.send_together(process, vec![waiting]),
+            Some((max, linger_ms)) => self.collect(process, waiting, max, linger_ms),
+        }
     }
 
-    /// A call reaches the system, whatever has become of its sender.
-    pub fn arrive(&mut self, call: Call) {
-        let Call { who, id, attempt, event, sent_ms, by_owner } = call;
-        let same = |other: &Call| (other.who, other.id, other.attempt) == (who, id, attempt);
-        self.on_the_way.remove(self.on_the_way.iter().position(same).unwrap());
+    /// Sends these in one request.
+    pub fn send_together(&mut self, process: usize, calls: Vec<Waiting>) {
+        let (who, sent_ms) = (self.processes[process].who, self.now_ms);
+        let slow = self.dice.chance(50);
+        let wait = self.dice.between(1, if slow { REQUEST_DEADLINE_MS } else { 40 });
+        let call = |Waiting { id, attempt, event, by_owner }| Call { who, id, attempt, event, sent_ms, by_owner };
+        let calls: Vec<Call> = calls.into_iter().map(call).collect();
+        self.on_the_way.extend(&calls);
+        self.after(wait, Event::Arrive(calls));
+    }
+
+    /// A request reaches the system, whatever has become of its sender.
+    pub fn arrive(&mut self, calls: &[Call]) {
+        let Some(Call { who, sent_ms, .. }) = calls.first().copied() else { return };
+        let whole = self.fate_of(calls);
+        let timeout = sent_ms + REQUEST_DEADLINE_MS - self.now_ms;
+        for call in calls {
+            let same = |other: &Call| (other.who, other.id, other.attempt) == (who, call.id, call.attempt);
+            self.on_the_way.remove(self.on_the_way.iter().position(same).unwrap());
+            let (answer, lost) = self.call(*call, whole);
+            let wait = self.dice.between(1, 30).min(timeout);
+            // An answer that speaks of the others only says that nothing is known of this one.
+            let wait = if lost && (calls.len() == 1 || whole == Whole::Cut) { timeout } else { wait };
+            let Call { id, attempt, event, .. } = *call;
+            self.after(wait, Event::To(who, Message::Answer { id, attempt, event, answer }));
+        }
+        self.maybe_crash(who, "crashes after a call was applied");
+    }
+
+    /// What the system does about a record, and what is said of it; and whether nothing is.
+    fn call(&mut self, call: Call, whole: Whole) -> (Answer, bool) {
+        let Call { who, attempt, event, by_owner, .. } = call;
+        let cut = whole == Whole::Cut;
+        if cut && self.dice.chance(500) {
+            return (Answer::Unknown(reason("timeout")), true); // It did not come to this one.
+        } else if whole == Whole::Refused {
+            return (Answer::NotApplied(reason("batch-refused")), false);
+        }
         let health = self.health(who, event);
         let poison = self.log.records[event].poison;
         let reply = self.system.call(&mut self.dice, self.now_ms, event, attempt, poison, health);
+        let reply = if cut { self.system.lose_answer() } else { reply };
         let applied = self.system.arrivals.last().is_some_and(|arrival| arrival.applied);
         if applied && !by_owner {
             let record = &self.log.records[event];
@@ -175,19 +209,15 @@ impl World {
         if by_owner && self.system.remembered.contains(&event) {
             self.applied_by_owner.insert(event);
         }
-        let timeout = sent_ms + REQUEST_DEADLINE_MS - self.now_ms;
-        let wait = self.dice.between(1, 30).min(timeout);
-        let (wait, answer) = match reply {
-            Reply::Status(status) => (wait, answer_of(status)),
-            Reply::Unreadable => (wait, Answer::AppliedUnreadable(reason("unreadable"))),
+        match reply {
+            Reply::Status(status) => (answer_of(status), false),
+            Reply::Unreadable => (Answer::AppliedUnreadable(reason("unreadable")), false),
             Reply::Throttled(ms) => {
                 self.seen.note("throttled");
-                (wait, Answer::Throttled { retry_after: Duration::from_millis(ms) })
+                (Answer::Throttled { retry_after: Duration::from_millis(ms) }, false)
             }
-            Reply::Dropped => (timeout, Answer::Unknown(reason("timeout"))),
-        };
-        self.after(wait, Event::To(who, Message::Answer { id, attempt, event, answer }));
-        self.maybe_crash(who, "crashes after a call was applied");
+            Reply::Dropped => (Answer::Unknown(reason("timeout")), true),
+        }
     }
 
     fn health(&self, who: Who, event: usize) -> Health {
@@ -314,6 +344,7 @@ impl World {
         if owned && shell.leaving.insert(partition) {
             let deadline = shell.time(self.now_ms + REVOKE_WITHIN_MS);
             self.input(process, Input::Revoke { partition: Partition(partition), deadline });
+            self.send_waiting(process);
         }
     }
 

@@ -71,6 +71,14 @@ impl System {
         reply
     }
 
+    /// Nobody hears of the answer to the call that arrived last.
+    pub fn lose_answer(&mut self) -> Reply {
+        if let Some(arrival) = self.arrivals.last_mut() {
+            arrival.status = None;
+        }
+        Reply::Dropped
+    }
+
     /// Whether it has an effect, and what is said. Of "not applied" it never lies: DESIGN.md, "What an answer means".
     fn answer(&self, dice: &mut Dice, event: usize, poison: Poison, health: Health) -> (bool, Reply) {
         let refused = match poison {

@@ -25,8 +25,10 @@ pub enum Event {
     Wake(Who),
     /// Something reaches a process.
     To(Who, Message),
-    /// A call reaches the system.
-    Arrive(Call),
+    /// What waits to be sent together has waited long enough.
+    BatchDue(Who, u64),
+    /// Calls reach the system, in one request.
+    Arrive(Vec<Call>),
     /// A commit reaches the broker.
     Commit {
         who: Who,
@@ -77,7 +79,7 @@ pub struct Call {
     pub attempt: u32,
     pub event: usize,
     pub sent_ms: u64,
-    /// Whether its sender owned the partition.
+    /// Whether its sender owned the partition when its machine handed it out.
     pub by_owner: bool,
 }
 
@@ -203,7 +205,9 @@ impl World {
 
     fn drain(&mut self) {
         let end = self.now_ms + 2 * REQUEST_DEADLINE_MS;
+        self.plan.batch = None; // Nothing waits for others any more.
         for process in 0..self.processes.len() {
+            self.send_waiting(process);
             let deadline = self.processes[process].time(end);
             self.input(process, Input::Drain { deadline });
         }
@@ -293,7 +297,8 @@ impl World {
                 }
             }
             Event::To(who, message) => self.reach(who, message),
-            Event::Arrive(call) => self.arrive(call),
+            Event::BatchDue(who, batch) => self.batch_due(who, batch),
+            Event::Arrive(calls) => self.arrive(&calls),
             Event::Commit { who, commit, generation, fate } => self.commit(who, commit, generation, fate),
             Event::Released { who, partition, assignment } => self.given_back(who, partition, assignment),
             Event::RebalanceTimeout { who, partition, assignment } => {
