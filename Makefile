@@ -13,7 +13,7 @@ FEATURES := $(if $(HAS_OPENSSL),,--features vendored-openssl)
 # KAFKA=1 runs the demo on a real Kafka; ONCE=1 ends it after the verdict.
 DEMO_FLAGS := --demo $(if $(ONCE),--once) $(if $(KAFKA),--kafka)
 
-.PHONY: help demo test check bench bench-plots reliability sim fuzz need-rust need-kafka need-jdk
+.PHONY: help demo test check bench bench-plots reliability sim mutations fuzz need-rust need-kafka need-jdk
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -50,6 +50,9 @@ reliability: need-rust need-kafka ## Every hazard at its whole figure: hours (RE
 
 sim: need-rust ## The simulator: SEEDS=10000 FIRST=1
 	SEEDS=$(or $(SEEDS),10000) FIRST=$(or $(FIRST),1) cargo test --locked --release -p tieline-delivery --test sim -- --nocapture
+
+mutations: need-rust ## Each rule of the core broken once, and what finds it: ONLY=part of its words SEEDS=10000
+	SEEDS=$(or $(SEEDS),10000) cargo test --locked -p tieline-delivery --test mutations -- --ignored --nocapture
 
 # LibFuzzer's own flags of coverage, which a stable compiler takes.
 COVERAGE := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
