@@ -87,6 +87,9 @@ fn base(connection: &Connection) -> Result<ClientConfig, ConnectError> {
     }
     config.set("bootstrap.servers", &connection.kafka.brokers);
     config.set("client.id", "tieline");
+    // What a client would measure for brokers that collect metrics of clients (KIP-714): histograms of some 100 KiB for each
+    // connection of each of a process's clients, though hardly any broker asks.
+    set_unless_given(&mut config, "enable.metrics.push", "false");
     config.set_log_level(RDKafkaLogLevel::Warning);
     Ok(config)
 }
@@ -187,8 +190,11 @@ mod tests {
     fn the_users_settings_stay_where_no_promise_rests_on_them() {
         let config = consumer_settings(&connection(&[("session.timeout.ms", "45000")]), "g").unwrap();
         assert_eq!(config.get("session.timeout.ms"), Some("45000"));
+        assert_eq!(config.get("enable.metrics.push"), Some("false"));
         assert_eq!(config.get("enable.auto.offset.store"), Some("false"));
         assert_eq!(config.get("auto.offset.reset"), Some("error"));
+        let asked_for = producer_settings(&connection(&[("enable.metrics.push", "true")])).unwrap();
+        assert_eq!(asked_for.get("enable.metrics.push"), Some("true"));
     }
 
     #[test]

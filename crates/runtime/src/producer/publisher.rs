@@ -11,7 +11,7 @@ use super::made::Made;
 use super::repeats::{Repeats, Seen};
 use super::{Accepted, Delivery, NotAccepted};
 use crate::happening::{Happening, Happenings, What};
-use crate::kafka::{EventProducer, PublishError, state_topic};
+use crate::kafka::{ConnectError, EventProducer, PublishError, state_topic};
 use crate::registry::{RegistryClient, RegistryError};
 use crate::state::UnmappedBody;
 use crate::telemetry::Metrics;
@@ -46,6 +46,9 @@ pub enum StartError {
     /// The registry cannot be asked.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The client that publishes cannot be made.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
 }
 
 /// The registry's id of an event's schema. While the registry cannot be asked, it waits: a cold start during an outage
@@ -70,10 +73,11 @@ pub async fn schema_id(registry: &RegistryClient, event: &tieline_bus::Event) ->
 }
 
 impl Publisher {
-    /// Looks up the schemas that the producer writes.
+    /// Looks up the schemas that the producer writes, and has Kafka's client connect, so that the first sender need not wait
+    /// for that.
     ///
     /// # Errors
-    /// When one is not registered, or the registry cannot be asked.
+    /// When a schema is not registered, the registry cannot be asked, or no client can be made.
     pub async fn start(
         bus: &Bus,
         producer: Arc<Producer>,
@@ -86,6 +90,7 @@ impl Publisher {
         for rule in &producer.publish {
             schemas.insert(rule.event.name.clone(), schema_id(registry, &rule.event).await?);
         }
+        events.start()?;
         let dead_letters = state_topic(&bus.name, &producer.name, "dead-letters");
         Ok(Self { producer, events, schemas, dead_letters, repeats: Repeats::default(), metrics, happenings })
     }
