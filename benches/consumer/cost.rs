@@ -21,7 +21,7 @@ const COMPARED: usize = 1_000;
 
 /// What one side used in one round.
 #[derive(Clone, Copy)]
-struct Round {
+pub struct Round {
     cpu_us_per_record: f64,
     used: Used,
 }
@@ -39,47 +39,53 @@ pub async fn measure(of: Records, records: usize, rounds: usize) -> anyhow::Resu
             if side == TIED { tied.push(round) } else { raw.push(round) }
         }
     }
-    report_all(of, &tied, &raw)
+    report_all(of.name, &tied, &raw)
 }
 
 async fn one_round(stage: &Stage, of: Records, records: usize, (side, n): (&str, usize)) -> anyhow::Result<Round> {
     let scene = stage.scene(&format!("bench-{}-{n}", of.name), Begin::default(), IN_FLIGHT, records).await?;
     let mut started = Started::new(side, &scene.task)?;
-    let used: Used = started.said().await?;
+    let used = started.said::<Used>().await?.without_dead_letters()?;
     started.ended().await?;
 
     let seen = scene.end().await?.seen;
     let calls = of.calls(records);
     ensure!((seen.requests, seen.effects) == (calls, calls), "{side} made {seen:?} of {calls} calls");
-    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let (cpu_us, count, elapsed_ms) = (used.cpu_us as f64, records as f64, used.elapsed_ms as f64);
-    let round = Round { cpu_us_per_record: cpu_us / count, used };
-    tell(&format!(
-        "{:<10} round {n} {side:<5} {:>7.1} CPU-µs a record, {:>7.0} records/s, {:>4} MiB at most",
-        of.name,
-        round.cpu_us_per_record,
-        count / (elapsed_ms / 1_000.0),
-        used.peak_rss_kib / 1_024,
-    ))?;
-    Ok(round)
+    Round::of(used, records, (of.name, side, n))
+}
+
+impl Round {
+    /// What so many records come to, and a line for people.
+    pub fn of(used: Used, records: usize, (workload, side, n): (&str, &str, usize)) -> anyhow::Result<Self> {
+        #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let (cpu_us, count, elapsed_ms) = (used.cpu_us as f64, records as f64, used.elapsed_ms as f64);
+        let round = Self { cpu_us_per_record: cpu_us / count, used };
+        tell(&format!(
+            "{workload:<10} round {n} {side:<9} {:>7.2} CPU-µs a record, {:>7.0} records/s, {:>4} MiB at most",
+            round.cpu_us_per_record,
+            count / (elapsed_ms / 1_000.0),
+            used.peak_rss_kib / 1_024,
+        ))?;
+        Ok(round)
+    }
 }
 
 /// The line for machines, and the spread for people.
-fn report_all(of: Records, tied: &[Round], raw: &[Round]) -> anyhow::Result<()> {
+pub fn report_all(workload: &str, tied: &[Round], raw: &[Round]) -> anyhow::Result<()> {
     let spread = |rounds: &[Round]| Spread::of(rounds.iter().map(|round| round.cpu_us_per_record));
     let (ours, theirs) = (spread(tied), spread(raw));
     let ratio =
         Spread::of(tied.iter().zip(raw).map(|(ours, theirs)| ours.cpu_us_per_record / theirs.cpu_us_per_record));
     let peak = tied.iter().map(|round| round.used.peak_rss_kib).max().unwrap_or(0);
     tell(&format!(
-        "{:<10} consumer {:.1} ({:.1}–{:.1}), raw {:.1} ({:.1}–{:.1}) CPU-µs a record: median (least–most)",
-        of.name, ours.median, ours.least, ours.most, theirs.median, theirs.least, theirs.most,
+        "{workload:<10} consumer {:.2} ({:.2}–{:.2}), raw {:.2} ({:.2}–{:.2}) CPU-µs a record: median (least–most)",
+        ours.median, ours.least, ours.most, theirs.median, theirs.least, theirs.most,
     ))?;
     results::report(&Line::Cost(Cost {
-        workload: of.name.to_owned(),
+        workload: workload.to_owned(),
         load: results::load()?,
-        cpu_us_per_record: ours.rounded(1),
-        raw_cpu_us_per_record: theirs.rounded(1),
+        cpu_us_per_record: ours.rounded(2),
+        raw_cpu_us_per_record: theirs.rounded(2),
         ratio: ratio.rounded(2),
         peak_rss_mib: peak / 1_024,
     }))

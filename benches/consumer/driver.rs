@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use crate::stage::Stage;
 use crate::workload::{ALL, TIMED, Trouble, Workload};
-use crate::{cost, idle, latency, ledger, outage, rate, results};
+use crate::{beside_replay, cost, idle, latency, ledger, outage, rate, replay, results};
 
 /// How it is run.
 struct Settings {
@@ -26,7 +26,7 @@ impl Settings {
         Ok(Self {
             records: number("BENCH_RECORDS", 40_000)?,
             rounds: number("BENCH_ROUNDS", 3)?,
-            outage: Duration::from_secs(number("BENCH_OUTAGE_SECONDS", 15)? as u64),
+            outage: Duration::from_secs(number("BENCH_OUTAGE_SECONDS", 60)? as u64),
             workloads,
         })
     }
@@ -34,7 +34,13 @@ impl Settings {
     fn troubles(&self) -> Vec<Trouble> {
         let trouble = |workload: &Workload| match workload {
             Workload::Rate(trouble) => Some(*trouble),
-            Workload::Cost(_) | Workload::Ledger | Workload::Outage | Workload::Latency | Workload::Idle => None,
+            Workload::Cost(_)
+            | Workload::Replay
+            | Workload::Ledger
+            | Workload::Outage
+            | Workload::Latency
+            | Workload::BesideReplay
+            | Workload::Idle => None,
         };
         self.workloads.iter().filter_map(trouble).collect()
     }
@@ -55,6 +61,7 @@ pub async fn run() -> anyhow::Result<()> {
         match workload {
             // A broker for each, so that no workload inherits another's log.
             Workload::Cost(of) => cost::measure(*of, settings.records, settings.rounds).await?,
+            Workload::Replay => replay::measure(settings.records, settings.rounds).await?,
             Workload::Ledger => ledger::measure(settings.rounds).await?,
             // All in one, since they are shares of one another; with the first of them.
             Workload::Rate(trouble) if troubles.first() == Some(trouble) => {
@@ -63,6 +70,7 @@ pub async fn run() -> anyhow::Result<()> {
             Workload::Rate(_) => {}
             Workload::Outage => outage::measure(settings.outage).await?,
             Workload::Latency => latency::measure(settings.rounds).await?,
+            Workload::BesideReplay => beside_replay::measure(settings.rounds).await?,
             Workload::Idle => idle::measure(&Stage::set(TIMED, 0).await?).await?,
         }
     }

@@ -1,7 +1,7 @@
 //! The pictures of the results: bars with their spread, and an outage second by second.
 
 use crate::measure::Spread;
-use crate::results::{Cost, Latency, Outage, Possible, Results};
+use crate::results::{BesideReplay, Cost, Latency, Outage, Possible, Results};
 use crate::svg::{Anchor, Svg};
 
 const WIDTH: f64 = 760.0;
@@ -63,7 +63,7 @@ struct Bars {
 /// All pictures for which there are results.
 pub fn all(results: &Results) -> Vec<Figure> {
     let outage = results.outage.as_ref().and_then(outage);
-    let latency = results.latency.as_ref().and_then(latency);
+    let latency = results.latency.as_ref().and_then(|latency| of_latency(latency, results.beside_replay.as_ref()));
     [cost(&results.cost), shares(results), outage, latency].into_iter().flatten().collect()
 }
 
@@ -103,15 +103,20 @@ fn shares(results: &Results) -> Option<Figure> {
     })
 }
 
-fn latency(latency: &Latency) -> Option<Figure> {
+fn of_latency(latency: &Latency, beside: Option<&BesideReplay>) -> Option<Figure> {
     let Latency { per_second, p50_ms, p99_ms, raw_p50_ms, raw_p99_ms, .. } = latency;
     let group = |name: &str, ours, raw| Group { name: name.to_owned(), bars: pair(ours, raw, 1) };
+    let mut groups = vec![group("half of the events", *p50_ms, *raw_p50_ms), group("99 of 100", *p99_ms, *raw_p99_ms)];
+    groups.extend(beside.map(|beside| Group {
+        name: "99 of 100 beside a replay".to_owned(),
+        bars: vec![Bar { side: Side::Ours, spread: beside.p99_ms, digits: 1 }],
+    }));
     bars(Bars {
         file: "latency.svg",
         title: format!("From publication to arrival at {per_second} events a second, ms"),
         told: "How long an event takes from its publication to its system".to_owned(),
         goal: None,
-        groups: vec![group("half of the events", *p50_ms, *raw_p50_ms), group("99 of 100", *p99_ms, *raw_p99_ms)],
+        groups,
     })
 }
 

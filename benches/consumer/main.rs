@@ -10,8 +10,9 @@
 //! of `docs/benchmarks.md` from the lines in `docs/benchmarks/results.jsonl`.
 //!
 //! `BENCH_RECORDS` (default 40,000), `BENCH_ROUNDS` (default 3), `BENCH_WORKLOAD` (default all) and
-//! `BENCH_OUTAGE_SECONDS` (default 15) make it shorter or longer.
+//! `BENCH_OUTAGE_SECONDS` (default 60) make it shorter or longer.
 
+mod beside_replay;
 mod bus;
 mod by_hand;
 mod cost;
@@ -22,12 +23,16 @@ mod idle;
 mod latency;
 mod ledger;
 mod measure;
+mod open_loop;
+mod ordered;
 mod outage;
 mod page;
 mod process;
 mod rate;
 mod raw;
+mod replay;
 mod results;
+mod service;
 mod stage;
 mod svg;
 mod system;
@@ -67,7 +72,8 @@ fn run() -> anyhow::Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some(process::SYSTEM) => runtime.block_on(system::serve()),
         Some(process::TIED) => runtime.block_on(tied::run()),
-        Some(process::RAW) => runtime.block_on(raw::run()),
+        Some(process::RAW) => runtime.block_on(raw::run(true)),
+        Some(process::RAW_READS) => runtime.block_on(raw::run(false)),
         Some(process::LEDGER) => ledger::run(),
         // `make bench-plots`
         Some("plots") => page::make(),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 
 /// How long a unit of `/proc/PID/stat` is: `USER_HZ` is 100 on all of Linux's usual machines. A side takes seconds, so
@@ -23,6 +23,16 @@ pub struct Used {
     pub peak_rss_kib: u64,
     /// How long its calls took, in sum; nought where it does not count that.
     pub in_calls_ms: u64,
+    /// Records that became dead letters.
+    pub dead: u64,
+}
+
+impl Used {
+    /// The same, if each record had its effect: else something is wrong with the workload.
+    pub fn without_dead_letters(self) -> anyhow::Result<Self> {
+        ensure!(self.dead == 0, "{} records became dead letters", self.dead);
+        Ok(self)
+    }
 }
 
 /// The CPU time of a process so far.

@@ -48,7 +48,7 @@ pub async fn measure(outage: Duration) -> anyhow::Result<()> {
     let up: Seen = say(&mut scene, well).await?;
     let rss_after = peak_over(pid, AFTER_MAX.min(time_for_the_rest(down))).await?;
     side.finish();
-    let _used: Used = side.said().await?;
+    side.said::<Used>().await?.without_dead_letters()?;
     side.ended().await?;
 
     let log = scene.end().await?;

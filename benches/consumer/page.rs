@@ -8,7 +8,8 @@ use anyhow::Context as _;
 
 use crate::figures;
 use crate::measure::Spread;
-use crate::results::{Cost, Latency, Machine, Outage, Possible, Results};
+use crate::results::{BesideReplay, Cost, Latency, Machine, Outage, Possible, Results};
+use crate::workload::Workload;
 
 /// Where results and pictures are kept, and the page that shows them.
 const FOLDER: &str = "docs/benchmarks";
@@ -86,6 +87,7 @@ fn rows(results: &Results) -> Vec<Row> {
     }
     rows.extend(results.outage.iter().flat_map(of_outage));
     rows.extend(results.latency.iter().flat_map(of_latency));
+    rows.extend(results.beside_replay.as_ref().map(of_beside_replay));
     if let Some(idle) = &results.idle {
         rows.push(Row::one("idle: memory, MiB".to_owned(), idle.rss_mib, 1, Goal::AtMost(32.0)));
         rows.push(Row::one("idle: share of one core".to_owned(), idle.cpu_share, 4, Goal::None));
@@ -93,14 +95,25 @@ fn rows(results: &Results) -> Vec<Row> {
     rows
 }
 
-fn of_cost(cost: &Cost) -> [Row; 3] {
+fn of_cost(cost: &Cost) -> Vec<Row> {
     let Cost { workload, cpu_us_per_record, raw_cpu_us_per_record, ratio, peak_rss_mib, load } = cost;
+    let per_core = (workload == Workload::Replay.name()).then(|| of_core(cost));
     let cost = Row::of(format!("{workload}: CPU-µs a record"), *cpu_us_per_record, 1, Goal::None);
     let seen = format!("{}; raw {}", cost.seen, said(*raw_cpu_us_per_record, 1));
     let ratio = Row::of(format!("{workload}: ÷ raw (load {load})"), *ratio, 2, Goal::AtMost(1.0));
     #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
     let memory = Row::one(format!("{workload}: most memory, MiB"), *peak_rss_mib as f64, 0, Goal::None);
-    [Row { seen, ..cost }, ratio, memory]
+    per_core.into_iter().chain([Row { seen, ..cost }, ratio, memory]).collect()
+}
+
+/// How many records a core gets done in a second: where no call is made, that is what there is to know.
+fn of_core(Cost { workload, cpu_us_per_record, raw_cpu_us_per_record, .. }: &Cost) -> Row {
+    let per_core = |us: &Spread| {
+        let Spread { least, median, most } = *us;
+        Spread { least: 1_000_000.0 / most, median: 1_000_000.0 / median, most: 1_000_000.0 / least }
+    };
+    let row = Row::of(format!("{workload}: records/s a core"), per_core(cpu_us_per_record), 0, Goal::None);
+    Row { seen: format!("{}; raw {}", row.seen, said(per_core(raw_cpu_us_per_record), 0)), ..row }
 }
 
 fn of_possible(possible: &Possible) -> impl Iterator<Item = Row> {
@@ -135,6 +148,13 @@ fn of_latency(latency: &Latency) -> [Row; 2] {
         let row = Row::of(format!("latency at {per_second} a second: {name}, ms"), *ours, 1, Goal::None);
         Row { seen: format!("{}; raw {}", row.seen, said(*raw, 1)), ..row }
     })
+}
+
+fn of_beside_replay(beside: &BesideReplay) -> Row {
+    let BesideReplay { per_second, replayed_per_second, p99_ms, alone_p99_ms, ratio, .. } = beside;
+    let what = format!("{per_second} a second beside {:.0} of a replay: p99 ÷ alone", replayed_per_second.median);
+    let row = Row::of(what, *ratio, 2, Goal::AtMost(1.2));
+    Row { seen: format!("{}; {} ms, alone {}", row.seen, said(*p99_ms, 1), said(*alone_p99_ms, 1)), ..row }
 }
 
 impl Row {

@@ -22,6 +22,8 @@ pub const SYSTEM: &str = "system";
 pub const TIED: &str = "tied";
 /// Plays the loop without guarantees.
 pub const RAW: &str = "raw";
+/// The same loop, which decodes and maps, and calls nobody.
+pub const RAW_READS: &str = "raw-reads";
 
 /// Writes the ledger alone.
 pub const LEDGER: &str = "ledger";
@@ -112,7 +114,7 @@ pub fn say<T: Serialize>(what: &T) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{}", serde_json::to_string(what)?).context("nobody listens")
 }
 
-/// A side's CPU time from its first call on, so that starting and joining the group are left out.
+/// A side's CPU time from its first call or record on, so that starting and joining the group are left out.
 #[derive(Debug)]
 pub struct FromFirstCall {
     cpu_us: u64,
@@ -120,7 +122,7 @@ pub struct FromFirstCall {
 }
 
 impl FromFirstCall {
-    /// Waits for the first call.
+    /// Waits for the first one.
     pub async fn wait(calls: impl Fn() -> u64) -> anyhow::Result<Self> {
         while calls() == 0 {
             tokio::time::sleep(LOOK_EVERY.0).await;
@@ -150,6 +152,7 @@ impl FromFirstCall {
             elapsed_ms: u64::try_from(self.since.elapsed().as_millis())?,
             peak_rss_kib: peak_rss_kib(std::process::id())?,
             in_calls_ms: 0,
+            dead: 0,
         })
     }
 }

@@ -26,7 +26,7 @@ const SLOW_KEY_MS: u64 = 1_000;
 /// What an answer about a key of the slow partition takes.
 const SLOW_PARTITION_MS: u64 = 200;
 
-/// One call of so many fails, where some do.
+/// One call of so many fails, where some do; or one record is refused.
 const ONE_FAILED_OF: u16 = 100;
 
 /// More calls under way: far more than there are partitions.
@@ -101,7 +101,7 @@ fn line(trouble: Trouble, shares: &Shares) -> anyhow::Result<Line> {
             let at = [(0, IN_FLIGHT), (1, IN_FLIGHT_MORE)].map(at).into();
             Line::Possible(Possible { load, latency_ms: LATENCY_MS, at })
         }
-        Trouble::KeySlow | Trouble::PartitionSlow | Trouble::Flaky => Line::Trouble(Troubled {
+        Trouble::KeySlow | Trouble::PartitionSlow | Trouble::Flaky | Trouble::Poison => Line::Trouble(Troubled {
             workload: Workload::Rate(trouble).name().to_owned(),
             load,
             share: spread(&shares.control, 3),
@@ -130,8 +130,19 @@ async fn run(
     };
     started.ended().await?;
     let run = Run { log: scene.end().await?, used };
+    check_dead_letters(&run, trouble)?;
     tell_run(&run, trouble, (side, in_flight), n)?;
     Ok(run)
+}
+
+/// Each record that was refused is a dead letter, and no other one.
+fn check_dead_letters(Run { log, used }: &Run, trouble: Trouble) -> anyhow::Result<()> {
+    let refused = match trouble {
+        Trouble::None | Trouble::KeySlow | Trouble::PartitionSlow | Trouble::Flaky => 0,
+        Trouble::Poison => (log.seen.requests - log.seen.effects) as u64,
+    };
+    ensure!(used.dead == refused, "{} records were refused, and {} became dead letters", refused, used.dead);
+    Ok(())
 }
 
 /// A line for people. By Little's law, calls under way on average are the time in calls in each second.
@@ -157,6 +168,7 @@ fn manners(trouble: Trouble) -> Manners {
         Trouble::KeySlow => Manners { busy_key_ms: Some(SLOW_KEY_MS), ..usual },
         Trouble::PartitionSlow => Manners { slow_partition_ms: Some(SLOW_PARTITION_MS), ..usual },
         Trouble::Flaky => Manners { one_failed_of: Some(ONE_FAILED_OF), ..usual },
+        Trouble::Poison => Manners { one_refused_of: Some(ONE_FAILED_OF), ..usual },
     }
 }
 
@@ -164,7 +176,7 @@ fn manners(trouble: Trouble) -> Manners {
 fn counts(came: &Came, trouble: Trouble) -> bool {
     came.applied
         && match trouble {
-            Trouble::None | Trouble::Flaky => true,
+            Trouble::None | Trouble::Flaky | Trouble::Poison => true,
             Trouble::KeySlow => came.key != BUSY_KEY,
             Trouble::PartitionSlow => !is_of_slow_partition(&came.key),
         }

@@ -1,7 +1,7 @@
 //! The other side: a loop of the same libraries, as one would write it in an afternoon, and as fast as they allow.
 //!
 //! It reads the topic, decodes, maps, calls with as many calls under way as the consumer has, and commits offsets in the
-//! background. It has no order of keys, no idempotency key, no retry, no dead letter, no contract, no transaction, no
+//! background; or it calls nobody, where a record is only looked at. It has no order of keys, no idempotency key, no retry, no dead letter, no contract, no transaction, no
 //! metrics; what is under way when it ends is lost.
 
 use std::sync::Arc;
@@ -42,15 +42,16 @@ struct Counts {
     stop: AtomicBool,
 }
 
-/// Delivers all records, leaves the group, and says what it used.
-pub async fn run() -> anyhow::Result<()> {
+/// Delivers all records, or only decodes and maps them; leaves the group, and says what it used.
+pub async fn run(calls: bool) -> anyhow::Result<()> {
     let task: Task = argument()?;
     let counts = Arc::new(Counts::default());
     let polled = poll(&task, &counts)?;
     let records = task.records;
-    let mut working = tokio::spawn(deliver_all(task, polled.batches, Arc::clone(&counts)));
+    let mut working = tokio::spawn(deliver_all(task, calls, polled.batches, Arc::clone(&counts)));
     let measure = async {
-        let measured = FromFirstCall::wait(|| counts.calls.load(Ordering::Relaxed)).await?;
+        let first = if calls { &counts.calls } else { &counts.done };
+        let measured = FromFirstCall::wait(|| first.load(Ordering::Relaxed)).await?;
         measured.until(|| counts.done.load(Ordering::Relaxed), records).await;
         counts.stop.store(true, Ordering::Relaxed);
         anyhow::Ok(measured)
@@ -110,19 +111,27 @@ fn value(message: &BorrowedMessage<'_>) -> Option<Vec<u8>> {
 
 /// What every call uses.
 struct Caller<'s> {
+    /// Whether a call is made of what was mapped.
+    calls: bool,
     http: reqwest::Client,
     url: String,
     by_hand: ByHand<'s>,
     follow_up: Option<ThreadedProducer<DefaultProducerContext>>,
 }
 
-async fn deliver_all(task: Task, batches: mpsc::Receiver<Vec<Vec<u8>>>, counts: Arc<Counts>) -> anyhow::Result<()> {
+async fn deliver_all(
+    task: Task,
+    calls: bool,
+    batches: mpsc::Receiver<Vec<Vec<u8>>>,
+    counts: Arc<Counts>,
+) -> anyhow::Result<()> {
     let addresses = Addresses { kafka: task.kafka.clone(), registry: task.registry.clone(), erp: task.erp.clone() };
     let bus = load(&task.bus, &addresses)?;
     let schema = |event: &str| -> anyhow::Result<&EventSchema> {
         Ok(&bus.events.get(event).with_context(|| format!("no event {event}"))?.schema)
     };
     let caller = Caller {
+        calls,
         http: reqwest::Client::builder().no_proxy().build()?,
         url: format!("{}/v2/projects", task.erp),
         by_hand: ByHand::new(&schema(EVENT)?.avro, &schema(FOLLOW_UP)?.avro)?,
@@ -153,13 +162,17 @@ async fn deliver(caller: &Caller<'_>, value: Vec<u8>, counts: &Counts) -> anyhow
     if !event.is_won() {
         return Ok(());
     }
+    let body = caller.by_hand.body(&event)?;
+    if !caller.calls {
+        return Ok(());
+    }
     let request = caller
         .http
         .post(&caller.url)
         .bearer_auth(TOKEN)
         .header(CONTENT_TYPE, "application/json")
         .header(ACCEPT, "application/json")
-        .body(caller.by_hand.body(&event)?);
+        .body(body);
     let response = request.send().await?.error_for_status()?.bytes().await?;
     counts.calls.fetch_add(1, Ordering::Relaxed);
     follow_up(caller, &event, &response)

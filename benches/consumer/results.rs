@@ -30,6 +30,8 @@ pub enum Line {
     Outage(Outage),
     /// How soon an event arrives.
     Latency(Latency),
+    /// How soon it does beside a replay.
+    BesideReplay(BesideReplay),
     /// A process that has nothing to do.
     Idle(Idle),
 }
@@ -160,6 +162,23 @@ pub struct Latency {
     pub raw_p99_ms: Spread,
 }
 
+/// From publication to arrival, alone and while a replay is under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BesideReplay {
+    /// As in [`Cost`].
+    pub load: f64,
+    /// Events a second.
+    pub per_second: u32,
+    /// Records that the replay sent in a second.
+    pub replayed_per_second: Spread,
+    /// 99 of 100 events, beside the replay.
+    pub p99_ms: Spread,
+    /// 99 of 100 events, when nobody replays.
+    pub alone_p99_ms: Spread,
+    /// One by the other, of the same round.
+    pub ratio: Spread,
+}
+
 /// A process without work.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Idle {
@@ -218,6 +237,8 @@ pub struct Results {
     /// As in [`Line`].
     pub latency: Option<Latency>,
     /// As in [`Line`].
+    pub beside_replay: Option<BesideReplay>,
+    /// As in [`Line`].
     pub idle: Option<Idle>,
 }
 
@@ -243,6 +264,7 @@ impl Results {
             Line::Trouble(trouble) => self.trouble.push(trouble),
             Line::Outage(outage) => self.outage = Some(outage),
             Line::Latency(latency) => self.latency = Some(latency),
+            Line::BesideReplay(beside_replay) => self.beside_replay = Some(beside_replay),
             Line::Idle(idle) => self.idle = Some(idle),
         }
     }

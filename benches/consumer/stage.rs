@@ -40,6 +40,8 @@ pub struct Scene {
     pub system: Started,
     /// What a side is to do.
     pub task: Task,
+    /// The bus that it does it for.
+    pub bus: Bus,
 }
 
 impl Stage {
@@ -73,12 +75,12 @@ impl Stage {
         let mut system = Started::new(SYSTEM, &begin)?;
         let erp: String = system.said().await?;
         let addresses = addresses(&self.kafka, &self.registry, &erp);
-        applied(self.dir.path(), name, self.of, in_flight, &addresses).await?;
+        let (bus, _, _) = applied(self.dir.path(), name, self.of, in_flight, &addresses).await?;
         let Addresses { kafka, registry, erp } = addresses;
-        let (bus, group) = (self.dir.path().to_owned(), format!("{name}.raw"));
+        let (dir, group) = (self.dir.path().to_owned(), format!("{name}.raw"));
         let follow_up = self.of.follow_up;
-        let task = Task { bus, group, in_flight, follow_up, records, kafka, registry, erp };
-        Ok(Scene { system, task })
+        let task = Task { bus: dir, group, in_flight, follow_up, records, kafka, registry, erp };
+        Ok(Scene { system, task, bus })
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Manners {
     pub slow_partition_ms: Option<u64>,
     /// One call of so many, first or repeated, is answered with 503.
     pub one_failed_of: Option<u16>,
+    /// One record of so many is answered with 422, in each attempt.
+    pub one_refused_of: Option<u16>,
     /// Whether every call is answered with 503.
     pub is_down: bool,
 }
@@ -120,16 +122,22 @@ fn options(begin: Begin, manners: Arc<Mutex<Manners>>) -> Options {
 
 impl Manners {
     fn reaction(self, arrival: &Arrival) -> Reaction {
-        let status = if self.is_down || self.fails(arrival) { 503 } else { 201 };
+        let status = if self.is_down || self.fails(arrival) {
+            503
+        } else if self.refuses(arrival) {
+            422
+        } else {
+            201
+        };
         Reaction { status, delay: Duration::from_millis(self.takes_ms(arrival)), ..Reaction::default() }
     }
 
-    /// Dice that fall alike in each run: other bytes of the body's hash for each attempt.
     fn fails(self, arrival: &Arrival) -> bool {
-        let Some(one_of) = self.one_failed_of else { return false };
-        let pairs = arrival.body_sha256.chunks_exact(2);
-        let mut dice = pairs.map(|pair| u16::from_be_bytes([pair[0], pair[1]])).cycle();
-        dice.nth(arrival.earlier_attempts as usize).is_some_and(|die| die % one_of == 0)
+        self.one_failed_of.is_some_and(|one_of| die(arrival, arrival.earlier_attempts as usize).is_multiple_of(one_of))
+    }
+
+    fn refuses(self, arrival: &Arrival) -> bool {
+        self.one_refused_of.is_some_and(|one_of| die(arrival, 0).is_multiple_of(one_of))
     }
 
     fn takes_ms(self, arrival: &Arrival) -> u64 {
@@ -138,6 +146,12 @@ impl Manners {
         let of_partition = self.slow_partition_ms.filter(|_| is_of_slow_partition(key));
         of_key.or(of_partition).unwrap_or(self.latency_ms)
     }
+}
+
+/// Dice that fall alike in each run: other bytes of the body's hash for each throw.
+fn die(arrival: &Arrival, throw: usize) -> u16 {
+    let [high, low] = [throw * 2, throw * 2 + 1].map(|n| arrival.body_sha256[n % arrival.body_sha256.len()]);
+    u16::from_be_bytes([high, low])
 }
 
 /// Whether a key's records lie on the partition that can be slow.

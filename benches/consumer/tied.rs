@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use tieline_runtime::consumer::{ConsumerStatus, Stop, Wiring};
 use tieline_runtime::kafka::Connection;
 use tokio::sync::watch;
@@ -26,7 +26,8 @@ pub async fn run() -> anyhow::Result<()> {
 
     let work = async {
         let measured = FromFirstCall::wait(|| metrics.call_seconds.get_sample_count()).await?;
-        let finals = || metrics.done.get() + metrics.skipped.get() + metrics.dead.get();
+        // What is parked waits behind a dead letter, for somebody who does not come.
+        let finals = || metrics.done.get() + metrics.skipped.get() + metrics.dead.get() + metrics.parked.get();
         measured.until(finals, task.records).await;
         stop.send_replace(Stop::Drain);
         anyhow::Ok(measured)
@@ -39,7 +40,5 @@ pub async fn run() -> anyhow::Result<()> {
     running.await.context("the consumer has panicked")??;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time, above nought")]
     let in_calls_ms = (metrics.call_seconds.get_sample_sum() * 1_000.0) as u64;
-    let used = Used { in_calls_ms, ..measured.used()? };
-    ensure!(metrics.dead.get() == 0, "{} records became dead letters", metrics.dead.get());
-    say(&used)
+    say(&Used { in_calls_ms, dead: metrics.dead.get(), ..measured.used()? })
 }

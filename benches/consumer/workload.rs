@@ -11,10 +11,14 @@ pub enum Workload {
     Ledger,
     /// How many calls are made in a second, where the system takes its time, or something is wrong with it.
     Rate(Trouble),
+    /// What it costs to look at a record again that was done before, beside a loop that decodes and maps it.
+    Replay,
     /// What becomes of an outage, and of its end.
     Outage,
     /// How long an event takes to its system, beside the loop without guarantees.
     Latency,
+    /// What a replay beside them does to that.
+    BesideReplay,
     /// What a process costs that has nothing to do.
     Idle,
 }
@@ -43,25 +47,32 @@ pub enum Trouble {
     PartitionSlow,
     /// One call of a hundred is answered with 503.
     Flaky,
+    /// One record of a hundred is refused with 422, whenever it comes.
+    Poison,
 }
 
-const COST: Records = Records { name: "instant", one_won_of: 1, follow_up: false, one_busy_of: None };
+/// Each record is a call.
+pub const COST: Records = Records { name: "instant", one_won_of: 1, follow_up: false, one_busy_of: None };
 
 /// All of them, in the order of the results.
-pub const ALL: [Workload; 11] = [
+pub const ALL: [Workload; 14] = [
     // Each record is a call to a system that answers at once: what a record costs, and nothing to wait for.
     Workload::Cost(COST),
     // The same, and the answer becomes an event.
     Workload::Cost(Records { name: "follow-up", follow_up: true, ..COST }),
     // A subscription to a busy topic: most records are decoded, looked at, and passed by.
     Workload::Cost(Records { name: "filtered", one_won_of: 10, ..COST }),
+    // All of it was delivered before, and is looked at again: nothing is missing, and no call is made.
+    Workload::Replay,
     Workload::Ledger,
     Workload::Rate(Trouble::None),
     Workload::Rate(Trouble::KeySlow),
     Workload::Rate(Trouble::PartitionSlow),
     Workload::Rate(Trouble::Flaky),
+    Workload::Rate(Trouble::Poison),
     Workload::Outage,
     Workload::Latency,
+    Workload::BesideReplay,
     Workload::Idle,
 ];
 
@@ -81,13 +92,16 @@ impl Workload {
     pub fn name(self) -> &'static str {
         match self {
             Self::Cost(records) => records.name,
+            Self::Replay => "replay",
             Self::Ledger => "ledger",
             Self::Rate(Trouble::None) => "slow-20ms",
             Self::Rate(Trouble::KeySlow) => "one-key-slow",
             Self::Rate(Trouble::PartitionSlow) => "one-partition-slow",
             Self::Rate(Trouble::Flaky) => "flaky-1%",
+            Self::Rate(Trouble::Poison) => "poison-1%",
             Self::Outage => "outage",
             Self::Latency => "latency",
+            Self::BesideReplay => "latency-beside-replay",
             Self::Idle => "idle",
         }
     }
