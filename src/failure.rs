@@ -3,6 +3,9 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+/// The exit code that says that something outside is missing, or not as it has to be.
+pub const EXIT_OUTSIDE: u8 = 3;
+
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
 pub enum Failure {
@@ -20,7 +23,7 @@ impl Failure {
         ExitCode::from(match self {
             Self::Problems => 1,
             Self::Usage(_) => 2,
-            Self::Outside(_) => 3,
+            Self::Outside(_) => EXIT_OUTSIDE,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod check;
+mod clock;
 mod control;
 mod counted;
 mod dead_letters;

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use crate::environment::ProcessEnvironment;
 use crate::failure::Failure;
 use crate::process::{stop_on_signals, stopped};
-use crate::{load, log, wiring};
+use crate::{clock, load, log, wiring};
 
 /// Run producers and consumers until SIGTERM, which lets them finish what is in flight; a second one ends at once.
 #[derive(Debug, Args)]
@@ -95,6 +95,7 @@ pub async fn run(dir: &Path, options: &Options) -> Result<(), Failure> {
     let connection = Connection { kafka: bus.kafka.clone(), embedded: false };
     let wiring = wiring::wire(bus, connection)?;
     let stop = stop_on_signals()?;
+    clock::end_when_set_back();
     let admin = listen(options.admin, "--admin").await?;
     let webhooks =
         if services.producers.is_empty() { None } else { Some(listen(options.webhooks, "--webhooks").await?) };

@@ -50,6 +50,8 @@ pub struct Size {
     /// Calls in the middle of which a credential is revoked, and how long it stays refused.
     pub revoked_calls: u64,
     pub revoked_for: Duration,
+    /// Hazard 16: time before and after each jump of the clock.
+    pub clock_calm: Duration,
     /// Hazard 21: stops.
     pub stops: u32,
     /// Hazard 22: records that the log cleaner works on.
@@ -79,6 +81,7 @@ const SHORT: Size = Size {
     herd_down: secs(10),
     revoked_calls: 1_000,
     revoked_for: secs(8),
+    clock_calm: secs(8),
     stops: 10,
     compacted_records: 1_500,
 };
@@ -106,6 +109,7 @@ const WHOLE: Size = Size {
     herd_down: secs(60),
     revoked_calls: 5_000,
     revoked_for: secs(60),
+    clock_calm: secs(60),
     stops: 100,
     compacted_records: 60_000,
 };

@@ -2,6 +2,7 @@
 
 mod backlog;
 mod brokers;
+mod clock;
 mod compacted;
 mod gap;
 mod herd;
