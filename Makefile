@@ -52,7 +52,7 @@ sim: need-rust ## The simulator: SEEDS=10000 FIRST=1
 	SEEDS=$(or $(SEEDS),10000) FIRST=$(or $(FIRST),1) cargo test --locked --release -p tieline-delivery --test sim -- --nocapture
 
 mutations: need-rust ## Each rule of the core broken once, and what finds it: ONLY=part of its words SEEDS=10000
-	SEEDS=$(or $(SEEDS),10000) cargo test --locked -p tieline-delivery --test mutations -- --ignored --nocapture
+	SEEDS=$(or $(SEEDS),10000) cargo bench --profile dev --locked -p tieline-delivery --bench mutations
 
 # LibFuzzer's own flags of coverage, which a stable compiler takes.
 COVERAGE := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -1,156 +1,20 @@
 //! Each rule of the machine, broken once: what finds it is in docs/reference/simulator-mutations.md, and `list.txt` says how.
 //!
-//! A list that nobody reads goes stale: that each mutation can be made is a test like others. To have all of them made, one
-//! after another in a copy of the repository, and to see which seed of the simulator is the first to fail, or else which
-//! rule test does: `make mutations`, which takes some seconds for each (`ONLY=` a part of its words, `SEEDS=` 10,000).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+//! A list that nobody reads goes stale: so that each mutation can be made is a test like others. `make mutations` has all of
+//! them made (`benches/mutations.rs`).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod list;
 
-/// A rule, and how it is broken.
-struct Mutation {
-    rule: String,
-    how: String,
-    hunks: Vec<Hunk>,
-}
-
-/// Lines of a file, and those in their place.
-#[derive(Default)]
-struct Hunk {
-    file: String,
-    from: Vec<String>,
-    to: Vec<String>,
-}
+use std::path::Path;
 
 #[test]
 fn every_mutation_can_be_made() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for mutation in mutations() {
+    for mutation in list::mutations() {
         let mutated = mutation.hunks.iter().map(|hunk| hunk.make(root));
         if let Some(problem) = mutated.filter_map(Result::err).next() {
             panic!("{} | {}: {problem}", mutation.rule, mutation.how);
         }
-    }
-}
-
-#[test]
-#[ignore = "takes an hour: make mutations"]
-fn what_finds_each_mutation() {
-    let copy = copy_of_the_repository();
-    let krate = copy.join("crates/delivery");
-    let only = std::env::var("ONLY").unwrap_or_default();
-    for mutation in mutations().into_iter().filter(|one| one.rule.contains(&only) || one.how.contains(&only)) {
-        let mut kept = Vec::new();
-        for hunk in &mutation.hunks {
-            let (path, mutated) = hunk.make(&krate).unwrap();
-            kept.push((path.clone(), std::fs::read_to_string(&path).unwrap()));
-            std::fs::write(path, mutated).unwrap();
-        }
-        let files: Vec<String> = mutation.hunks.iter().map(|hunk| format!("`{}`", hunk.name())).collect();
-        println!("| {} | {} | {} | {} |", mutation.rule, mutation.how, files.join(", "), found_by(&krate));
-        for (path, text) in kept.into_iter().rev() {
-            std::fs::write(path, text).unwrap();
-        }
-    }
-}
-
-/// The first seed that fails and what is said, or the rule test that fails, for the table.
-fn found_by(krate: &Path) -> String {
-    let (held, said) = test(krate, &["--test", "sim", "the_promises_hold_under_faults"]);
-    let seed = said.lines().find_map(|line| line.strip_prefix("seed ")?.split(' ').next());
-    if let (false, Some(seed)) = (held, seed) {
-        let mut panic = said.lines().skip_while(|line| !line.contains("panicked at "));
-        let place = panic.next().and_then(|line| line.rsplit('/').next()?.split('.').next()).unwrap_or_default();
-        let what: String = panic.next().unwrap_or_default().chars().take(110).collect();
-        return format!("{seed} | `{place}`: {}", what.replace('|', "/"));
-    }
-    if !held {
-        return format!(
-            "? | it does not run: {}",
-            said.lines().find(|line| line.starts_with("error")).unwrap_or_default()
-        );
-    }
-    let (_, said) = test(krate, &["--test", "rules", "--lib", "--no-fail-fast"]);
-    let failed = said.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
-    let mut names: Vec<&str> = failed.map(|name| name.rsplit("::").next().unwrap_or(name)).collect();
-    names.sort_unstable();
-    match names.as_slice() {
-        [] => "– | **open**: nothing finds it".to_owned(),
-        names => {
-            let mut cell = "– | rule:".to_owned();
-            names.iter().take(2).for_each(|name| write!(cell, " `{name}`").unwrap());
-            cell
-        }
-    }
-}
-
-fn test(krate: &Path, what: &[&str]) -> (bool, String) {
-    let seeds = std::env::var("SEEDS").unwrap_or_else(|_| "10000".to_owned());
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["test", "--offline", "--package", "tieline-delivery"]).args(what).current_dir(krate);
-    cargo.env("SEEDS", seeds).env("RUST_BACKTRACE", "0").env("CARGO_TARGET_DIR", krate.join("../../target"));
-    let output = cargo.output().unwrap();
-    let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
-    (output.status.success(), said)
-}
-
-/// A copy, with what is not committed yet, so that the one at hand stays as it is.
-fn copy_of_the_repository() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let copy = root.join("target/mutations");
-    let listed =
-        Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(&root).output().unwrap();
-    for file in String::from_utf8(listed.stdout).unwrap().lines() {
-        let to = copy.join(file);
-        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-        std::fs::copy(root.join(file), to).unwrap();
-    }
-    copy
-}
-
-fn mutations() -> Vec<Mutation> {
-    let mut mutations: Vec<Mutation> = Vec::new();
-    for line in include_str!("list.txt").lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-        let hunk = |mutations: &mut Vec<Mutation>, add: fn(&mut Hunk, String), text: &str| {
-            let hunk = mutations.last_mut().and_then(|mutation| mutation.hunks.last_mut()).expect("a file comes first");
-            add(hunk, text.trim().to_owned());
-        };
-        match line.split_at(1) {
-            ("@", file) => {
-                let mutation = mutations.last_mut().expect("a rule comes first");
-                mutation.hunks.push(Hunk { file: file.trim().to_owned(), ..Hunk::default() });
-            }
-            ("-", text) => hunk(&mut mutations, |hunk, text| hunk.from.push(text), text),
-            ("+", text) => hunk(&mut mutations, |hunk, text| hunk.to.push(text), text),
-            _ => {
-                let (rule, how) = line.split_once(" | ").expect("a rule, and its mutation");
-                mutations.push(Mutation { rule: rule.to_owned(), how: how.to_owned(), hunks: Vec::new() });
-            }
-        }
-    }
-    mutations
-}
-
-impl Hunk {
-    /// The file, and its text with the lines replaced.
-    fn make(&self, krate: &Path) -> Result<(PathBuf, String), String> {
-        let path = krate.join("src").join(&self.file);
-        let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let lines: Vec<&str> = text.lines().collect();
-        let is_there = |at: &usize| lines[*at..].iter().zip(&self.from).all(|(line, from)| line.trim() == from);
-        let places: Vec<usize> = (0..=lines.len().saturating_sub(self.from.len())).filter(is_there).collect();
-        let &[at] = places.as_slice() else {
-            return Err(format!("{} has {} times: {}", self.file, places.len(), self.from.join(" / ")));
-        };
-        let to = self.to.iter().map(String::as_str);
-        let mutated: Vec<&str> =
-            lines[..at].iter().copied().chain(to).chain(lines[at + self.from.len()..].iter().copied()).collect();
-        Ok((path, mutated.join("\n")))
-    }
-
-    fn name(&self) -> &str {
-        self.file.rsplit('/').next().unwrap_or(&self.file)
     }
 }
