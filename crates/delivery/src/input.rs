@@ -192,6 +192,8 @@ pub struct Replayed<R> {
     pub record: R,
     /// Whether an earlier owner may have sent it in this replay.
     pub maybe_applied: bool,
+    /// Whether that may have been under another mapping.
+    pub mapped_otherwise: bool,
     /// The newest record of its key that, as is durably known, had its effect, or may have had. What has come about since the
     /// last commit is known to the machine.
     pub newest: Option<i64>,

@@ -55,8 +55,8 @@ impl<R: Clone> Machine<R> {
 
     /// An old record is to be delivered again.
     pub(crate) fn replay(&mut self, replayed: Replayed<R>) {
-        let Replayed { id, key, bytes, record, maybe_applied, newest, overtakes } = replayed;
-        let (order, fingerprint) = (self.settings.order, self.settings.fingerprint);
+        let Replayed { id, key, bytes, record, maybe_applied, mapped_otherwise, newest, overtakes } = replayed;
+        let order = self.settings.order;
         let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
         if !assigned.takes_replay(order, id.offset, key.as_ref()) {
             return;
@@ -64,8 +64,7 @@ impl<R: Clone> Machine<R> {
         let mut entry = Entry::new(key, bytes, record, maybe_applied);
         entry.came = Came::Replayed;
         entry.overtakes = overtakes || order == Order::None;
-        entry.mapped_otherwise =
-            maybe_applied && assigned.mapped_before.is_some_and(|before| before.fingerprint != fingerprint);
+        entry.mapped_otherwise = maybe_applied && mapped_otherwise;
         entry.newest = newest.max(assigned.newest_since(entry.key.as_ref()));
         let place = assigned.take_in(order, id.offset, entry);
         assigned.replayed.insert(id.offset);

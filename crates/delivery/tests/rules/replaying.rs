@@ -19,7 +19,18 @@ fn with_old(mut c: Bench, keys: &[&str]) -> Bench {
 
 fn replay(c: &mut Bench, offset: i64, key: &str, newest: Option<i64>, overtakes: bool) {
     let (id, key) = (c.id(0, offset), (!key.is_empty()).then(|| key.as_bytes().into()));
-    c.input(Input::Replay(Replayed { id, key, bytes: 100, record: offset, maybe_applied: false, newest, overtakes }));
+    let (maybe_applied, mapped_otherwise) = (false, false);
+    let record = offset;
+    c.input(Input::Replay(Replayed {
+        id,
+        key,
+        bytes: 100,
+        record,
+        maybe_applied,
+        mapped_otherwise,
+        newest,
+        overtakes,
+    }));
 }
 
 #[test]
@@ -194,4 +205,24 @@ fn a_replayed_call_that_a_live_record_of_its_key_waits_behind_goes_as_a_live_one
     c.answer(3, status(201));
     replay(&mut c, 2, "initech", Some(2), false);
     assert_eq!((c.sent(), c.classes[&2]), (vec![3, 2], Class::Replayed));
+}
+
+#[test]
+fn what_may_have_been_replayed_under_another_mapping_is_sent_as_such() {
+    let mut c = with_old(Bench::one_partition(), &["acme", "globex"]);
+    for (offset, key, mapped_otherwise) in [(0, "acme", true), (1, "globex", false)] {
+        let (id, key, newest) = (c.id(0, offset), Some(key.as_bytes().into()), Some(offset));
+        let replayed = Replayed {
+            id,
+            key,
+            bytes: 100,
+            record: offset,
+            maybe_applied: true,
+            mapped_otherwise,
+            newest,
+            overtakes: false,
+        };
+        c.input(Input::Replay(replayed));
+    }
+    assert_eq!((c.sent(), &c.mapped_otherwise), (vec![0, 1], &vec![0]));
 }

@@ -75,10 +75,20 @@ impl World {
         let taken = done && self.processes[process].machine.takes_replay(id, key.as_ref());
         if taken {
             let newest = self.newest(event);
+            let mapped_otherwise = false;
             let (maybe_applied, overtakes) = (replay.ordered_ms <= since_ms, replay.overtakes);
             self.input(
                 process,
-                Input::Replay(Replayed { id, key, bytes: 50, record: event, maybe_applied, newest, overtakes }),
+                Input::Replay(Replayed {
+                    id,
+                    key,
+                    bytes: 50,
+                    record: event,
+                    maybe_applied,
+                    mapped_otherwise,
+                    newest,
+                    overtakes,
+                }),
             );
         }
         if !taken && self.group.owner(partition) == Some(who) {

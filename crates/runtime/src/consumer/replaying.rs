@@ -23,7 +23,7 @@ impl Service {
     pub(super) fn begin_replay(&mut self, command: &Command, replay: &Replay, partition: i32) {
         let Some(epoch) = self.assignments.epoch(partition) else { return };
         if replay.topic == self.consumer.event.topic
-            && self.replays.begin(command, replay, (partition, epoch), Instant::now())
+            && self.replays.begin(command, replay, (partition, epoch), self.consumer.fingerprint, Instant::now())
         {
             let (consumer, id, by, reason) = (&self.consumer.name, &command.id, &command.by, &command.reason);
             tracing::info!(consumer, partition, command = id, by, reason, "carries out a replay");
@@ -74,6 +74,7 @@ impl Service {
                         control: control_topic(&wiring.bus.name),
                         command: id.command.clone(),
                         consumer: self.consumer.name.clone(),
+                        fingerprint: self.consumer.fingerprint,
                         replay,
                         range,
                         at,
@@ -116,6 +117,7 @@ impl Service {
         let key: Option<Key> = record.key.clone();
         let newest = key.as_deref().and_then(|key| job.newest.of(key));
         let (maybe_applied, overtakes) = (offset < job.inherited_ceiling, job.replay.overtake);
+        let mapped_otherwise = offset < job.otherwise_below;
         let round = if job.replay.again { round_of(&id.command) } else { 0 };
         let delivered = Delivered::replayed(record, &job.order, round);
         if !self.machine.takes_replay(record_id, key.as_ref()) {
@@ -123,7 +125,16 @@ impl Service {
             return;
         }
         let (bytes, record) = (delivered.record.size(), Arc::new(delivered));
-        self.input(Input::Replay(Replayed { id: record_id, key, bytes, record, maybe_applied, newest, overtakes }));
+        self.input(Input::Replay(Replayed {
+            id: record_id,
+            key,
+            bytes,
+            record,
+            maybe_applied,
+            mapped_otherwise,
+            newest,
+            overtakes,
+        }));
     }
 
     /// What a commit says of replays: it is made durable with the ends that it speaks of.

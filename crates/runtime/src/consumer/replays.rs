@@ -59,6 +59,9 @@ pub(super) struct Job {
     pub newest: Newest,
     /// See [`Began`].
     pub inherited_ceiling: i64,
+    pub otherwise_below: i64,
+    /// By which mapping we send.
+    mapped: u64,
     pub met_to: i64,
     began: bool,
     /// Nothing at or above it is sent: durable.
@@ -122,6 +125,7 @@ impl Replays {
         command: &Command,
         replay: &Replay,
         (partition, epoch): (i32, Epoch),
+        mapped: u64,
         now: Instant,
     ) -> bool {
         let id = ReplayId { command: command.id.clone(), partition, epoch };
@@ -139,6 +143,8 @@ impl Replays {
             source: Source::None,
             newest: Newest::default(),
             inherited_ceiling: range.from,
+            otherwise_below: range.from,
+            mapped,
             met_to: 0,
             began: false,
             ceiling: range.from,
@@ -340,6 +346,7 @@ impl Job {
         }
         (self.at, self.tally, self.met_to) = (began.at, began.tally, began.met_to);
         (self.inherited_ceiling, self.ceiling) = (began.ceiling, began.ceiling);
+        self.otherwise_below = began.otherwise_below;
         self.written_at.1 = began.at;
     }
 
@@ -413,10 +420,11 @@ impl Job {
         self.written_at.1 = self.at;
         self.writing = Some(Written { ceiling, last });
         let (at, to, per_second, tally) = (self.at, self.range.to, self.per_second, self.tally);
+        let (mapped, otherwise_below) = (self.mapped, self.otherwise_below);
         Some(match &self.over {
             Some(Over::Refused(why)) if last => Stage::Failed { why: why.clone() },
             Some(over) if last => Stage::Replayed { tally, cancelled: matches!(over, Over::Cancelled) },
-            Some(_) | None => Stage::Replaying { at, ceiling, to, per_second, tally },
+            Some(_) | None => Stage::Replaying { at, ceiling, mapped, otherwise_below, to, per_second, tally },
         })
     }
 }
@@ -470,9 +478,16 @@ mod tests {
     fn begun(per_second: Option<u32>, steps: Vec<Step>) -> (Replays, Instant) {
         let (now, (command, replay)) = (Instant::now(), command(per_second));
         let mut replays = Replays::default();
-        assert!(replays.begin(&command, &replay, (2, Epoch(1)), now));
-        assert!(!replays.begin(&command, &replay, (2, Epoch(1)), now));
-        let began = Began { at: 10, ceiling: 10, tally: Tally::default(), newest: Newest::default(), met_to: 20 };
+        assert!(replays.begin(&command, &replay, (2, Epoch(1)), 7, now));
+        assert!(!replays.begin(&command, &replay, (2, Epoch(1)), 7, now));
+        let began = Began {
+            at: 10,
+            ceiling: 10,
+            otherwise_below: 10,
+            tally: Tally::default(),
+            newest: Newest::default(),
+            met_to: 20,
+        };
         for read in [Read::Began(Box::new(began)), Read::Steps(steps), Read::End] {
             let (_, more) = mpsc::channel(1);
             assert!(replays.get(&id()).and_then(|job| job.take(Some(read), more, now)).is_none());
@@ -556,7 +571,7 @@ mod tests {
         let (mut replays, now) = begun(None, Vec::new());
         let (mut other, replay) = command(None);
         other.id = "r2".to_owned();
-        replays.begin(&other, &replay, (2, Epoch(1)), now);
+        replays.begin(&other, &replay, (2, Epoch(1)), 7, now);
         let mut pauses = Pauses::default();
         assert_eq!(replays.turns(&pauses), [id()]);
         let target = crate::state::Target::Replay { command: ORDER.to_owned() };

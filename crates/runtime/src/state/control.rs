@@ -206,6 +206,10 @@ pub enum Stage {
         at: i64,
         /// Nothing at or above this offset was sent.
         ceiling: i64,
+        /// By which mapping its owner sends: a fingerprint.
+        mapped: u64,
+        /// What was sent below this offset may have been under another mapping: an owner before this one had another.
+        otherwise_below: i64,
         /// The offset after the last.
         to: i64,
         /// How many records of it are looked at in a second, as it goes now.
@@ -371,7 +375,15 @@ mod tests {
             Stage::UnderWay { done: 1, of: 2 },
             Stage::Done { done: 2, passed: 0 },
             Stage::Failed { why: "no such consumer".to_owned() },
-            Stage::Replaying { at: 5, ceiling: 9, to: 9, per_second: 7, tally: Tally { sent: 2, ..Tally::default() } },
+            Stage::Replaying {
+                at: 5,
+                ceiling: 9,
+                mapped: u64::MAX,
+                otherwise_below: 7,
+                to: 9,
+                per_second: 7,
+                tally: Tally { sent: 2, ..Tally::default() },
+            },
             Stage::Replayed { tally: Tally { overtaken: 1, ..Tally::default() }, cancelled: true },
         ] {
             let (command, consumer, by) = ("c1".to_owned(), "erp-project".to_owned(), "host-1".to_owned());

@@ -22,6 +22,8 @@ pub(in crate::consumer) struct Reading {
     pub control: String,
     pub command: String,
     pub consumer: String,
+    /// Of the mapping by which we send.
+    pub fingerprint: u64,
     pub replay: Replay,
     pub range: Range,
     /// Where to go on; nobody knows where nobody has begun in this assignment.
@@ -52,10 +54,39 @@ pub(in crate::consumer) struct Began {
     pub at: i64,
     /// Owners before may have sent what is below.
     pub ceiling: i64,
+    /// Below this, under another mapping than ours.
+    pub otherwise_below: i64,
     pub tally: Tally,
     pub newest: Newest,
     /// What lay in the partition ends here: all of it is met before anything is sent.
     pub met_to: i64,
+}
+
+/// How far the owners before us were, as they have written it.
+struct Before {
+    at: i64,
+    ceiling: i64,
+    otherwise_below: i64,
+    tally: Tally,
+}
+
+impl Before {
+    /// Nobody was anywhere.
+    fn nothing(range: Range) -> Self {
+        Self { at: range.from, ceiling: range.from, otherwise_below: range.from, tally: Tally::default() }
+    }
+
+    /// By what was written last, for one who sends by this mapping.
+    fn of(stage: Option<Stage>, range: Range, fingerprint: u64) -> Result<Self, Ends> {
+        match stage {
+            Some(Stage::Replaying { at, ceiling, mapped, otherwise_below, tally, .. }) => {
+                let otherwise_below = if mapped == fingerprint { otherwise_below } else { ceiling };
+                Ok(Self { at, ceiling, otherwise_below, tally })
+            }
+            Some(Stage::Replayed { .. } | Stage::Failed { .. } | Stage::Done { .. }) => Err(Ends::Over),
+            Some(Stage::Accepted | Stage::UnderWay { .. }) | None => Ok(Self::nothing(range)),
+        }
+    }
 }
 
 /// Why it ends early.
@@ -82,10 +113,11 @@ impl Reading {
 
     fn read(&mut self, heard: &mpsc::Sender<Read>) -> Result<(), Ends> {
         let mut reader = TopicReader::new(&self.connection, &self.group)?;
-        let (at, ceiling, tally) = match self.at {
-            Some(at) => (at, self.range.from, Tally::default()),
+        let before = match self.at {
+            Some(at) => Before { at, ..Before::nothing(self.range) },
             None => self.before(&mut reader)?,
         };
+        let Before { at, ceiling, otherwise_below, tally } = before;
         let range = Range { from: at, ..self.range };
         let partition = range.partition;
         if !self.replay.again && reach(&mut reader, &self.ledger, &self.replay.topic, partition)? > at {
@@ -98,7 +130,7 @@ impl Reading {
         let topics = (self.ledger.as_str(), self.replay.topic.as_str());
         let mut shown = Shown::read(&mut reader, topics, range, Some(&self.command), keys)?;
         let newest = std::mem::take(&mut shown.newest);
-        let began = Began { at, ceiling, tally, newest, met_to };
+        let began = Began { at, ceiling, otherwise_below, tally, newest, met_to };
         heard.blocking_send(Read::Began(Box::new(began))).map_err(|_| Ends::Unheard)?;
         self.stretch(&mut reader, range, &shown, heard)
     }
@@ -126,7 +158,7 @@ impl Reading {
     }
 
     /// How far the owners before us were. What is not decided yet is waited for, so that all is seen that they could write.
-    fn before(&self, reader: &mut TopicReader) -> Result<(i64, i64, Tally), Ends> {
+    fn before(&self, reader: &mut TopicReader) -> Result<Before, Ends> {
         let (command, consumer) = (self.command.clone(), self.consumer.clone());
         let (partition, by) = (self.range.partition, String::new());
         let key = Progress { command, consumer, partition, by, at_ms: 0, stage: Stage::Accepted }.key();
@@ -141,13 +173,7 @@ impl Reading {
             }
             ControlFlow::Continue(())
         })?;
-        match stage {
-            Some(Stage::Replaying { at, ceiling, tally, .. }) => Ok((at, ceiling, tally)),
-            Some(Stage::Replayed { .. } | Stage::Failed { .. } | Stage::Done { .. }) => Err(Ends::Over),
-            Some(Stage::Accepted | Stage::UnderWay { .. }) | None => {
-                Ok((self.range.from, self.range.from, Tally::default()))
-            }
-        }
+        Before::of(stage, self.range, self.fingerprint)
     }
 }
 
@@ -200,4 +226,29 @@ pub(in crate::consumer) struct ReplayId {
     pub command: String,
     pub partition: i32,
     pub epoch: Epoch,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RANGE: Range = Range { partition: 2, from: 10, to: 90 };
+
+    /// Below what a record that was sent may be of another mapping, for one of this mapping, after one that wrote this.
+    fn otherwise_below(written: (u64, i64, i64), fingerprint: u64) -> i64 {
+        let (mapped, otherwise_below, ceiling) = written;
+        let tally = Tally::default();
+        let stage = Stage::Replaying { at: 12, ceiling, mapped, otherwise_below, to: 90, per_second: 0, tally };
+        Before::of(Some(stage), RANGE, fingerprint).map_or(-1, |before| before.otherwise_below)
+    }
+
+    #[test]
+    fn what_an_owner_before_the_last_may_have_sent_under_another_mapping_is_known_as_such() {
+        assert_eq!(otherwise_below((1, 10, 20), 1), 10, "nobody had another mapping");
+        assert_eq!(otherwise_below((1, 10, 20), 2), 20, "the one before us had");
+        // That one took over, sent to 40, and is gone: of two that come with its mapping, both know.
+        assert_eq!(otherwise_below((2, 20, 40), 2), 20);
+        assert_eq!(otherwise_below((2, 20, 40), 1), 40, "the mapping was taken back");
+        assert!(matches!(Before::of(None, RANGE, 1), Ok(Before { otherwise_below: 10, ceiling: 10, .. })));
+    }
 }
