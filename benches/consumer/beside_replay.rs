@@ -25,8 +25,8 @@ const REPLAYED_PER_SECOND: u32 = PER_SECOND / 2;
 const REPLAYED: &str = "B-";
 const BACKLOG: usize = 2 * EVENTS;
 
-/// A replay that is under way sends at least this part of its rate.
-const UNDER_WAY: f64 = 0.8;
+/// A replay that is under way sends at least this part of its rate: what it sends beside live work is reported as it was seen.
+const UNDER_WAY: f64 = 0.5;
 
 /// How long it may take until a replay sends.
 const SENDS_WITHIN: Duration = Duration::from_secs(30);
