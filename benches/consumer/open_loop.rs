@@ -88,7 +88,7 @@ fn now_us() -> anyhow::Result<u64> {
 }
 
 impl Planned {
-    /// How long these events took, of which each must have come. One that came again, since a commit failed, was there before.
+    /// How long these events took, of which each must have come. One that came again, in a later replay, was there before.
     pub fn percentiles(&self, log: &Log) -> anyhow::Result<Percentiles> {
         let mut first_us: BTreeMap<&str, u64> = BTreeMap::new();
         for call in log.calls.iter().filter(|call| self.0.contains_key(&call.key)) {
@@ -107,11 +107,12 @@ impl Planned {
         Ok(Percentiles { p50_ms: at(50)?, p99_ms: at(99)? })
     }
 
-    /// How many calls came a second between the first event's time and the last one's, of keys that begin so.
-    pub fn others_per_second(&self, log: &Log, prefix: &str) -> f64 {
+    /// How many calls came a second between the first event's time and the last one's that are of other events.
+    pub fn others_per_second(&self, log: &Log) -> f64 {
         let time = |us: Option<&u64>| us.map_or(0, |us| us.saturating_sub(log.started_us));
         let (from, to) = (time(self.0.values().min()), time(self.0.values().max()));
-        let others = log.calls.iter().filter(|call| call.key.starts_with(prefix) && (from..to).contains(&call.at_us));
+        let others =
+            log.calls.iter().filter(|call| (from..to).contains(&call.at_us) && !self.0.contains_key(&call.key));
         #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
         let (count, micros) = (others.count() as f64, (to - from) as f64);
         count * 1_000_000.0 / micros
