@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::entry::Stage;
 use crate::lane::LaneId;
 use crate::machine::Machine;
 use crate::partition::{Assigned, Committing};
@@ -224,9 +223,7 @@ impl<R: Clone> Machine<R> {
     /// A record may not be sent before the next commit of its partition is made: that is asked for at once.
     pub(crate) fn wait_for_commit(&mut self, id: RecordId) {
         let Some(assigned) = self.partitions.get_mut(&id.partition) else { return };
-        let Some(entry) = assigned.entries.get_mut(&id.offset) else { return };
-        entry.stage = Stage::AtCommit;
-        assigned.at_commit.push_back(id.offset);
+        assigned.wait_at_commit(id.offset);
         self.commits.dirty.insert(id.partition);
         self.commits.urgent = true;
     }
@@ -283,10 +280,7 @@ impl<R: Clone> Machine<R> {
             self.send_turns.of_mut(class).leave(partition);
         }
         for offset in waiting.into_iter().chain(std::mem::take(&mut assigned.to_prepare)) {
-            if let Some(entry) = assigned.entries.get_mut(&offset) {
-                entry.stage = Stage::AtCommit;
-                assigned.at_commit.push_back(offset);
-            }
+            assigned.wait_at_commit(offset);
         }
         self.prepare_turns.leave(partition);
         self.pauses.insert(partition);

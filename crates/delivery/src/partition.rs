@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Stage};
 use crate::frontier::Frontier;
 use crate::lane::{LaneId, Lanes, Place};
 use crate::park::{Park, ParkLane};
@@ -314,6 +314,13 @@ impl<R> Assigned<R> {
             Came::Fetched => offset < self.ceiling,
             Came::Parked | Came::Redriven | Came::Replayed => self.confirmed,
         }
+    }
+
+    /// Has a record wait until a commit is made.
+    pub(crate) fn wait_at_commit(&mut self, offset: i64) {
+        let Some(entry) = self.entries.get_mut(&offset) else { return };
+        entry.stage = Stage::AtCommit;
+        self.at_commit.push_back(offset);
     }
 
     /// The ceiling beside the committed offset: ours, or that of the owner before us.

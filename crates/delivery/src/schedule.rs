@@ -51,8 +51,7 @@ impl<R: Clone> Machine<R> {
         };
         let Some(entry) = assigned.entries.get_mut(&offset) else { return };
         if self.commits.together.is_refused(partition) {
-            entry.stage = Stage::AtCommit;
-            assigned.at_commit.push_back(offset);
+            assigned.wait_at_commit(offset);
         } else if entry.needs_preparing() {
             entry.stage = Stage::ToPrepare;
             assigned.to_prepare.insert(offset);
@@ -67,8 +66,7 @@ impl<R: Clone> Machine<R> {
         let Some(assigned) = self.partitions.get_mut(&partition) else { return };
         let Some(entry) = assigned.entries.get_mut(&offset) else { return };
         if self.commits.together.is_refused(partition) {
-            entry.stage = Stage::AtCommit;
-            assigned.at_commit.push_back(offset);
+            assigned.wait_at_commit(offset);
             return;
         }
         entry.stage = Stage::ToSend;
